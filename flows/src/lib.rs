@@ -1,0 +1,16 @@
+//! The task plugins of Tidegate. One file a plugin, one alphabetical line in [`registry`].
+//!
+//! [`dataset`] is what tasks hand on: a reference to Parquet with its digest. [`lake`] reads and writes the event lake,
+//! on S3 or on a file system.
+
+pub mod approval;
+pub mod dataset;
+#[cfg(test)]
+pub mod testing;
+
+use tidegate_engine::plugin::Registry;
+
+/// All plugins of this crate.
+pub fn registry() -> Registry {
+    Registry::default().with(approval::Approval)
+}
