@@ -1,0 +1,12 @@
+//! The engine of Tidegate: words, graph, states, gates, schedules, flow files, store, scheduler and worker.
+//!
+//! Read in this order. Pure, no clock, no I/O: [`id`], [`graph`], `state`, [`gate`], [`retry`], `schedule`, `plan`, `spec`;
+//! then [`plugin`]; then what touches the world: `clock`, `store`, `command`, `scheduler`, `worker`, `embedded`.
+
+pub mod duration;
+pub mod gate;
+pub mod graph;
+pub mod id;
+pub mod plugin;
+pub mod retry;
+pub mod schedule;

@@ -1,0 +1,76 @@
+//! What a run and a task run can be, and how they get from one to the other. The only place where an edge is legal.
+
+pub mod run;
+pub mod task_run;
+
+use serde::{Deserialize, Serialize};
+
+/// A transition that no rule allows: the caller's view is stale, or there is a bug.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} cannot take `{event}` in state `{state}`")]
+pub struct IllegalTransition {
+    /// `run` or `task run`.
+    pub what: &'static str,
+    /// Where it was.
+    pub state: &'static str,
+    /// What came.
+    pub event: &'static str,
+}
+
+/// Why a state was entered, in one stable word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Waits for people.
+    Approval,
+    /// The attempt or the run took longer than its `timeout`.
+    Timeout,
+    /// Its worker died more often than the budget allows.
+    WorkerLost,
+    /// The plugin said so, or ran out of attempts.
+    Error,
+    /// A need did not succeed.
+    NeedsFailed,
+    /// A rule of its gate failed.
+    RuleFailed,
+    /// People said no.
+    Declined,
+    /// Nobody decided in time.
+    Expired,
+    /// A newer run of the flow reached the same gate.
+    Superseded,
+    /// A need was rejected.
+    UpstreamRejected,
+    /// Succeeded in the run that this one retries.
+    Carried,
+    /// Somebody asked for it.
+    Requested,
+    /// A newer tick took its place.
+    Overlap,
+}
+
+impl Reason {
+    /// The word, as stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approval => "approval",
+            Self::Timeout => "timeout",
+            Self::WorkerLost => "worker_lost",
+            Self::Error => "error",
+            Self::NeedsFailed => "needs_failed",
+            Self::RuleFailed => "rule_failed",
+            Self::Declined => "declined",
+            Self::Expired => "expired",
+            Self::Superseded => "superseded",
+            Self::UpstreamRejected => "upstream_rejected",
+            Self::Carried => "carried",
+            Self::Requested => "requested",
+            Self::Overlap => "overlap",
+        }
+    }
+
+    /// The reason a stored word stands for.
+    pub fn parse(word: &str) -> Option<Self> {
+        serde_json::from_value(serde_json::Value::String(word.to_owned())).ok()
+    }
+}

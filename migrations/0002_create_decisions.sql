@@ -1,0 +1,131 @@
+-- Approvals, the ledger, models, people, idempotency.
+
+create type approval_state as enum ('open', 'approved', 'rejected', 'expired', 'superseded', 'void');
+
+create table approval (
+  id              uuid primary key,
+  run             uuid not null references run,
+  idx             integer not null,
+  flow            text not null,
+  task            text not null,
+  state           approval_state not null default 'open',
+  evidence        json not null,
+  digest          text not null check (digest ~ '^[0-9a-f]{64}$'),
+  message         text,
+  requester       text not null,
+  by              text[] not null,
+  required        integer not null check (required > 0),
+  allow_requester boolean not null,
+  asked_at        timestamptz not null,
+  expires_at      timestamptz not null,
+  on_expire       text not null check (on_expire in ('reject', 'fail')),
+  closed_at       timestamptz,
+  check ((state = 'open') = (closed_at is null))
+);
+create unique index approval_open on approval (run, idx) where state = 'open';
+create index approval_by_flow on approval (flow, task, asked_at);
+
+create table vote (
+  approval uuid not null references approval,
+  actor    text not null,
+  decision text not null check (decision in ('approve', 'reject')),
+  comment  text,
+  digest   text not null,
+  at       timestamptz not null,
+  primary key (approval, actor)
+);
+
+-- Append-only and chained: hash = SHA-256 over the fields and the hash before. `body` is canonical JSON, hashed as stored.
+create table ledger (
+  seq   bigint primary key check (seq > 0),
+  at    timestamptz not null,
+  kind  text not null,
+  actor text not null,
+  run   uuid,
+  body  text not null,
+  prev  text not null,
+  hash  text not null unique
+);
+create table ledger_head (
+  one  boolean primary key default true check (one),
+  seq  bigint not null,
+  hash text not null
+);
+insert into ledger_head (seq, hash) values (0, repeat('0', 64));
+create function refuse_change() returns trigger language plpgsql as $$
+begin
+  raise exception '% is append-only', tg_table_name;
+end $$;
+create trigger ledger_append_only before update or delete on ledger for each row execute function refuse_change();
+
+create table model (
+  name       text primary key,
+  created_at timestamptz not null
+);
+create table model_version (
+  model        text not null references model,
+  version      bigint not null check (version > 0),
+  source       text not null,
+  sha256       text,
+  external_run text,
+  facts        jsonb not null,
+  run          uuid,
+  idx          integer,
+  created_at   timestamptz not null,
+  primary key (model, version),
+  unique (run, idx, model)
+);
+-- `version` is null while an alias is being set for the first time. The lock belongs to an attempt and dies with its lease.
+create table model_alias (
+  model      text not null references model,
+  alias      text not null,
+  version    bigint,
+  moved_at   timestamptz,
+  lock_run   uuid,
+  lock_idx   integer,
+  lock_epoch bigint,
+  primary key (model, alias),
+  foreign key (model, version) references model_version
+);
+create table alias_move (
+  model      text not null,
+  alias      text not null,
+  number     bigint not null,
+  version    bigint not null,
+  before     bigint,
+  at         timestamptz not null,
+  actor      text not null,
+  run        uuid,
+  idx        integer,
+  approval   uuid,
+  primary key (model, alias, number),
+  unique (run, idx, model, alias)
+);
+
+create table person (
+  name          text primary key,
+  password_hash text,
+  roles         text[] not null,
+  os_user       text unique,
+  created_at    timestamptz not null,
+  disabled_at   timestamptz
+);
+create table session (
+  token_sha256 text primary key,
+  person       text not null references person,
+  csrf         text not null,
+  created_at   timestamptz not null,
+  seen_at      timestamptz not null,
+  expires_at   timestamptz not null
+);
+
+-- The answer to a request that named a key; a repeat gets it again.
+create table idempotency (
+  scope    text not null,
+  actor    text not null,
+  key      text not null,
+  request  text not null,
+  response jsonb not null,
+  at       timestamptz not null,
+  primary key (scope, actor, key)
+);
