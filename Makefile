@@ -1,0 +1,45 @@
+# The two commands of the README are `make demo` and `make test`; each gets what it lacks first (scripts/prepare).
+# What the tests need beside system packages lies in $(TIDEGATE_TOOLS), outside the checkout.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+CARGO := scripts/cargo
+
+export TIDEGATE_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidegate
+
+.PHONY: help demo test fmt-check lint deny doc unit check fmt clean-home
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: ## Build, then watch the nightly retrain run up to its approval
+	@scripts/prepare demo
+	@$(CARGO) build --locked
+	@target/debug/tidegate demo
+
+test: ## Everything CI runs
+	@scripts/prepare test
+	@$(MAKE) --no-print-directory fmt-check lint deny doc unit
+
+fmt-check:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+deny: # no advisories: their database lies outside the package registries (deny.toml)
+	$(CARGO) deny --offline --log-level error check --hide-inclusion-graph bans licenses sources
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+
+unit: # the tests alone; FILTER='browser::' for some
+	$(CARGO) nextest run --locked --workspace $(FILTER)
+
+check: ## The quick look while writing: does it compile
+	$(CARGO) check --locked --workspace --all-targets
+
+fmt: ## Format
+	$(CARGO) fmt --all
+
+clean-home: ## Remove the demo's state: runs, models, its private PostgreSQL
+	rm -rf .tidegate
