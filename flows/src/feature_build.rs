@@ -14,15 +14,15 @@ mod query;
 mod write;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidegate_engine::plugin::{Ctx, Plugin, TaskError, chain};
+use tidegate_learn::Split;
 
 use crate::dataset::Dataset;
-use folds::{Folds, Fold};
+use folds::{Folds, Named};
 
 /// The plugin.
 pub struct FeatureBuild;
@@ -159,6 +159,8 @@ pub(crate) enum BuildError {
     Leak(String),
     #[error("can't write the features")]
     Write(#[from] write::WriteError),
+    #[error(transparent)]
+    Host(TaskError),
     #[error("stopped on request")]
     Cancelled,
 }
@@ -167,6 +169,7 @@ impl From<BuildError> for TaskError {
     fn from(error: BuildError) -> Self {
         match error {
             BuildError::Cancelled | BuildError::Write(write::WriteError::Cancelled) => Self::Cancelled,
+            BuildError::Host(error) => error,
             other => Self::fail(chain(&other)),
         }
     }
@@ -190,22 +193,20 @@ async fn build(ctx: &Ctx, input: &Input) -> Result<Output, BuildError> {
     let sql = statement(ctx, input)?;
     ctx.progress(0, 3);
     let rows = query::run(ctx, input, &sql).await?;
-    if rows.features_after > 0 {
-        let n = rows.features_after;
-        return Err(BuildError::Leak(format!("{n} rows have `features_as_of` after their own `ts`: they know the future")));
-    }
+    refuse_foresight(rows.features_after)?;
     ctx.info(format!("the SQL yields {} rows", rows.events.len()));
     ctx.progress(1, 3);
     let null_rates = rows.null_rates();
-    let written = write::write(ctx, input, rows).await?;
+    let (table, holdout) = write::write(ctx, input, rows).await?;
     ctx.progress(2, 3);
-    let (table, holdout) = (written.table, written.holdout);
-    let output = report(&Folds::read(&holdout).map_err(|e| BuildError::Shape(chain(&e)))?)?;
+    let mut output = report(&holdout).await?;
     for (name, dataset) in [("features", &table), ("holdout", &holdout)] {
-        record(ctx, name, dataset).await?;
+        let path = dataset.path().map_err(|e| BuildError::Shape(chain(&e)))?;
+        ctx.artifact(name, &path).await.map_err(BuildError::Host)?;
     }
     ctx.progress(3, 3);
-    Ok(Output { table, holdout, null_rates, ..output })
+    output.null_rates = null_rates;
+    Ok(Output { table, ..output })
 }
 
 /// The statement, from wherever the flow keeps it.
@@ -215,5 +216,50 @@ fn statement(ctx: &Ctx, input: &Input) -> Result<String, BuildError> {
         (None, Some(file)) => std::fs::read_to_string(ctx.folders.work.join(file))
             .map_err(|source| BuildError::SqlFile { file: file.clone(), source }),
         _ => Err(BuildError::NoSql),
+    }
+}
+
+fn refuse_foresight(rows: u64) -> Result<(), BuildError> {
+    if rows == 0 {
+        return Ok(());
+    }
+    Err(BuildError::Leak(format!("{rows} rows have `features_as_of` after their own `ts`: their features know the future")))
+}
+
+/// What the files say, read back: sizes of the splits, and whether anything leaks.
+async fn report(holdout: &Dataset) -> Result<Output, BuildError> {
+    let dataset = holdout.clone();
+    let work = move || Folds::read(&dataset).map(|folds| summarise(&folds, &dataset));
+    let read = tokio::task::spawn_blocking(work).await.map_err(|e| BuildError::Shape(chain(&e)))?;
+    let output = read.map_err(|e| BuildError::Shape(chain(&e)))?;
+    if output.leakage.overlap == 0 {
+        return Ok(output);
+    }
+    let n = output.leakage.overlap;
+    Err(BuildError::Leak(format!("{n} training rows tell of held-out ones")))
+}
+
+fn summarise(folds: &Folds, holdout: &Dataset) -> Output {
+    let [temporal, random] = Named::ALL.map(|protocol| folds.split(protocol));
+    Output {
+        table: holdout.clone(),
+        holdout: holdout.clone(),
+        rows: folds.events.len() as u64,
+        users: temporal.train.users().len() as u64,
+        items: temporal.train.items().len() as u64,
+        null_rates: BTreeMap::new(),
+        leakage: Leakage { overlap: (temporal.leaks() + random.leaks()) as u64, features_after: 0 },
+        splits: Splits { temporal_full: size_of(&temporal), random_user_20_full: size_of(&random) },
+    }
+}
+
+fn size_of(split: &Split) -> SplitSize {
+    let users = split.test.by_user();
+    let held = (0..users.len() as u32).filter(|user| !users.of(*user).is_empty());
+    SplitSize {
+        n_train: split.train.len() as u64,
+        n_test: split.test.len() as u64,
+        n_users: held.count() as u64,
+        cut: split.cut.map(folds::instant),
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod approval;
 pub mod dataset;
+pub mod feature_build;
 #[cfg(test)]
 pub mod testing;
 
@@ -12,5 +13,5 @@ use tidegate_engine::plugin::Registry;
 
 /// All plugins of this crate.
 pub fn registry() -> Registry {
-    Registry::default().with(approval::Approval)
+    Registry::default().with(approval::Approval).with(feature_build::FeatureBuild)
 }
