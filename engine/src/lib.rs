@@ -6,7 +6,10 @@
 pub mod duration;
 pub mod gate;
 pub mod graph;
+pub mod clock;
 pub mod id;
+pub mod plan;
 pub mod plugin;
 pub mod retry;
-pub mod schedule;
+pub mod state;
+pub mod store;

@@ -1,0 +1,149 @@
+//! Reporting what became of attempts: fenced by epoch, many in one transaction, with the next task handed over.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use super::claim::{Claim, Claimer, claim_of, take};
+use super::locked::{Details, LockedRun};
+use super::{Result, Store, clean};
+use crate::id::{Epoch, RunId, TaskIdx};
+use crate::plan::Outcome;
+use crate::state::task_run::TaskState;
+
+/// What became of an attempt.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Its run.
+    pub run: RunId,
+    /// Its position.
+    pub idx: TaskIdx,
+    /// Its fencing token: a report of an older epoch is refused.
+    pub epoch: Epoch,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Outputs, of a success.
+    pub outputs: Option<Value>,
+    /// Message for people, of anything else.
+    pub message: Option<String>,
+}
+
+/// What a batch of reports did.
+#[derive(Debug, Default)]
+pub struct Advanced {
+    /// For each report, in order: whether it counted.
+    pub accepted: Vec<bool>,
+    /// Task runs that became ready and were handed to the reporting worker in the same commit.
+    pub handed: Vec<Claim>,
+    /// Others may be claimed now.
+    pub readied: bool,
+    /// Runs that ended.
+    pub ended: Vec<RunId>,
+}
+
+impl Store {
+    /// Commits a batch of reports. A stale one (lease lost, run over) is refused by itself, the others count.
+    pub async fn advance(
+        &self,
+        reports: Vec<Report>,
+        claimer: Option<Claimer>,
+        now: Timestamp,
+    ) -> Result<Advanced> {
+        let store = self.clone();
+        self.transact(move |conn| {
+            let (store, reports, claimer) = (store.clone(), reports.clone(), claimer.clone());
+            Box::pin(async move { advance(&store, conn, (&reports, claimer), now).await })
+        })
+        .await
+    }
+}
+
+async fn advance(
+    store: &Store,
+    conn: &mut PgConnection,
+    (reports, mut claimer): (&[Report], Option<Claimer>),
+    now: Timestamp,
+) -> Result<Advanced> {
+    let mut done = Advanced { accepted: vec![false; reports.len()], ..Advanced::default() };
+    let mut by_run: BTreeMap<RunId, Vec<usize>> = BTreeMap::new();
+    for (position, report) in reports.iter().enumerate() {
+        by_run.entry(report.run).or_default().push(position);
+    }
+    for (id, positions) in by_run {
+        let Some(mut run) = LockedRun::lock(store, conn, id).await? else { continue };
+        run.load(conn, positions.iter().map(|&p| reports[p].idx).collect()).await?;
+        let fresh: Vec<usize> = positions.into_iter().filter(|&p| holds(&run, &reports[p])).collect();
+        let accepted: Vec<&Report> = fresh.iter().map(|&p| &reports[p]).collect();
+        report_all(&mut run, conn, &accepted, now).await?;
+        for position in fresh {
+            done.accepted[position] = true;
+        }
+        hand_over(&mut run, conn, (claimer.as_mut(), &mut done), now).await?;
+        run.write(conn, now).await?;
+    }
+    Ok(done)
+}
+
+/// The fence: the task run is still running under the reporter's epoch.
+fn holds(run: &LockedRun, report: &Report) -> bool {
+    run.tasks
+        .get(&report.idx)
+        .is_some_and(|task| task.state == TaskState::Running && task.epoch == report.epoch)
+}
+
+async fn report_all(
+    run: &mut LockedRun,
+    conn: &mut PgConnection,
+    reports: &[&Report],
+    now: Timestamp,
+) -> Result<()> {
+    if reports.is_empty() {
+        return Ok(());
+    }
+    let outcomes: Vec<(TaskIdx, Outcome)> = reports.iter().map(|r| (r.idx, r.outcome)).collect();
+    let details: Details = reports
+        .iter()
+        .filter_map(|r| Some((r.idx, json!({ "epoch": r.epoch, "message": r.message.as_ref()? }))))
+        .collect();
+    run.advance(conn, &outcomes, (&details, now)).await?;
+    let done: Vec<&&Report> = reports.iter().filter(|r| r.outputs.is_some()).collect();
+    if done.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into task_output (run, idx, epoch, outputs)
+         select $1, idx, epoch, outputs from unnest($2::int[], $3::bigint[], $4::jsonb[]) as u(idx, epoch, outputs)
+         on conflict (run, idx) do nothing",
+    )
+    .bind(run.id.0)
+    .bind(done.iter().map(|r| r.idx as i32).collect::<Vec<_>>())
+    .bind(done.iter().map(|r| r.epoch).collect::<Vec<_>>())
+    .bind(done.iter().filter_map(|r| r.outputs.clone().map(clean)).collect::<Vec<Value>>())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Gives the run's next tasks to the worker that has just freed slots: a chain costs one commit a task.
+async fn hand_over(
+    run: &mut LockedRun,
+    conn: &mut PgConnection,
+    (claimer, done): (Option<&mut Claimer>, &mut Advanced),
+    now: Timestamp,
+) -> Result<()> {
+    let mut next = run.fresh(now);
+    if let Some(claimer) = claimer {
+        let rest = next.split_off(next.len().min(claimer.slots));
+        take(run, conn, (&next, claimer.worker), now).await?;
+        claimer.slots -= next.len();
+        done.handed.extend(next.iter().map(|&idx| claim_of(run, idx)));
+        next = rest;
+    }
+    done.readied |= !next.is_empty();
+    if run.has_ended() {
+        done.ended.push(run.id);
+    }
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! Opening the pool, with the settings every session of ours needs.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use super::Store;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// `DATABASE_URL` cannot be read.
+    #[error("DATABASE_URL is not a PostgreSQL address like postgres://user@host/name")]
+    Address(#[source] sqlx::Error),
+    /// Nobody answers there.
+    #[error("PostgreSQL does not answer")]
+    Unreachable(#[source] sqlx::Error),
+}
+
+impl Store {
+    /// Opens a pool of at most `connections`; proves that the server answers.
+    pub async fn connect(url: &str, connections: u32) -> Result<Self, ConnectError> {
+        let options = session_options(url)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .min_connections(1)
+            .acquire_timeout(Duration::from_secs(10))
+            .idle_timeout(Duration::from_secs(300))
+            // A BEGIN whose future was dropped leaves its connection inside a transaction: the next borrower's
+            // acknowledged writes would vanish. Rolling back on return costs a round trip and ends that.
+            .after_release(|conn, _| {
+                Box::pin(async move { sqlx::query("rollback").execute(conn).await.map(|_| true) })
+            })
+            .connect_with(options)
+            .await
+            .map_err(ConnectError::Unreachable)?;
+        Ok(Self { pool, definitions: Arc::new(Mutex::new(BTreeMap::new())) })
+    }
+}
+
+fn session_options(url: &str) -> Result<PgConnectOptions, ConnectError> {
+    let options = PgConnectOptions::from_str(url).map_err(ConnectError::Address)?;
+    let options = options.application_name("tidegate").options([
+        ("jit", "off"),
+        ("idle_in_transaction_session_timeout", "15s"),
+        ("lock_timeout", "10s"),
+        ("statement_timeout", "60s"),
+        ("timezone", "UTC"),
+        ("client_min_messages", "error"),
+    ]);
+    Ok(options.disable_statement_logging())
+}

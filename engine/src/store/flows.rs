@@ -1,0 +1,110 @@
+//! Flows and their immutable versions.
+
+use jiff::Timestamp;
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row};
+
+use super::{Result, Store, StoreError, pg};
+use crate::graph::Flow;
+use crate::id::VersionHash;
+
+/// A checked flow on its way into the store.
+#[derive(Debug, Clone)]
+pub struct NewVersion {
+    /// The sealed flow.
+    pub flow: Flow,
+    /// Hash of source, named files and vars.
+    pub hash: VersionHash,
+    /// Path of the file, as given.
+    pub path: String,
+    /// Text of the file.
+    pub source: String,
+    /// Who applies it.
+    pub actor: String,
+}
+
+/// What applying a version did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// The flow is new.
+    Created,
+    /// The flow got another version.
+    Changed,
+    /// This version was current already.
+    Unchanged,
+}
+
+impl Store {
+    /// Makes a version current, stores it when new, and keeps the flow's schedules in step.
+    pub async fn apply_version(&self, version: NewVersion, now: Timestamp) -> Result<Applied> {
+        self.transact(move |conn| {
+            let version = version.clone();
+            Box::pin(async move { apply(conn, &version, now).await })
+        })
+        .await
+    }
+}
+
+async fn apply(conn: &mut PgConnection, new: &NewVersion, now: Timestamp) -> Result<Applied> {
+    let name = new.flow.name.as_str();
+    let current: Option<String> =
+        sqlx::query_scalar("select version from flow where name = $1 and removed_at is null for update")
+            .bind(name)
+            .fetch_optional(&mut *conn)
+            .await?;
+    if current.as_deref() == Some(new.hash.0.as_str()) {
+        return Ok(Applied::Unchanged);
+    }
+    sqlx::query(
+        "insert into flow (name, version, created_at, updated_at) values ($1, $2, $3, $3)
+         on conflict (name) do update set version = $2, updated_at = $3, removed_at = null",
+    )
+    .bind(name)
+    .bind(&new.hash.0)
+    .bind(pg(now))
+    .execute(&mut *conn)
+    .await?;
+    insert_version(conn, new, now).await?;
+    super::schedules::replace(conn, &new.flow, now).await?;
+    Ok(if current.is_some() { Applied::Changed } else { Applied::Created })
+}
+
+async fn insert_version(conn: &mut PgConnection, new: &NewVersion, now: Timestamp) -> Result<()> {
+    sqlx::query(
+        "insert into flow_version (hash, flow, number, path, source, definition, created_at, created_by)
+         select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7 from flow_version where flow = $2
+         on conflict (hash) do nothing",
+    )
+    .bind(&new.hash.0)
+    .bind(new.flow.name.as_str())
+    .bind(&new.path)
+    .bind(&new.source)
+    .bind(Json(&new.flow))
+    .bind(pg(now))
+    .bind(&new.actor)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Reads a sealed flow by its version.
+pub async fn load_definition(conn: &mut PgConnection, version: &VersionHash) -> Result<Flow> {
+    let row = sqlx::query("select definition::text as definition from flow_version where hash = $1")
+        .bind(&version.0)
+        .fetch_optional(conn)
+        .await?
+        .ok_or_else(|| StoreError::NotFound { what: "flow version", name: version.0.clone() })?;
+    let text: String = row.try_get("definition")?;
+    serde_json::from_str(&text)
+        .map_err(|e| StoreError::Corrupt { what: "flow version", why: e.to_string() })
+}
+
+/// The current version of a flow that was not removed.
+pub async fn current_version(conn: &mut PgConnection, flow: &str) -> Result<VersionHash> {
+    let hash: Option<String> =
+        sqlx::query_scalar("select version from flow where name = $1 and removed_at is null")
+            .bind(flow)
+            .fetch_optional(conn)
+            .await?;
+    hash.map(VersionHash).ok_or_else(|| StoreError::NotFound { what: "flow", name: flow.to_owned() })
+}

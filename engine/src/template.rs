@@ -1,0 +1,11 @@
+//! `{{ … }}` in the texts of a flow file: only expressions, strict and fuelled, and a value is never rendered twice.
+//!
+//! [`parse`] splits a text and finds what its expressions refer to, for the check; [`render_value`] evaluates the expressions
+//! of a whole JSON value, for the run. A text that is one expression and nothing else yields the native value, any other text.
+//! Statements (`{%`), comments (`{#`), white-space control (`{{-`) and calls do not exist.
+
+mod render;
+mod scan;
+
+pub use render::{RenderError, render_text, render_value};
+pub use scan::{Expression, Parsed, Piece, Reference, Step, TemplateError, has_expression, parse};
