@@ -79,6 +79,8 @@ pub(crate) struct Cuts {
     pub seed: u64,
     /// Columns that name a user's cohort.
     pub slices: Vec<String>,
+    /// SHA-256 of the interactions and their folds: the same for all tables of one build.
+    pub digest: String,
 }
 
 /// A feature table in memory: its interactions, folds and cohorts.

@@ -44,7 +44,7 @@ pub(super) async fn write(ctx: &Ctx, input: &Input, rows: Rows) -> Result<(Datas
     let (ctx, seed, slices) = (ctx.clone(), input.seed, input.slices.clone());
     let work = move || -> Result<(Dataset, Dataset), WriteError> {
         let marks = Marks::new(&rows.events, seed);
-        let cuts = Cuts { cut: marks.cut, seed, slices };
+        let cuts = Cuts { cut: marks.cut, seed, slices, digest: marks.digest(&rows.events, seed) };
         let schema = with_folds(&rows.schema, rows.schema.fields().iter().map(|field| field.name().as_str()));
         let narrow = ["user_id", "item_id", "ts", "value"].into_iter().chain(cuts.slices.iter().map(String::as_str));
         let narrow = with_folds(&rows.schema, narrow);
@@ -90,6 +90,19 @@ impl Marks {
         let random = Split::new(&data, Holdout::RandomUser { fraction: RANDOM_SHARE, seed });
         let pairs = random.test.events().iter().map(|event| (event.user, event.item)).collect();
         Self { cut: temporal.cut.unwrap_or(i64::MAX), pairs }
+    }
+
+    /// Names exactly these interactions in exactly these folds.
+    fn digest(&self, events: &[Event], seed: u64) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(self.cut.to_le_bytes());
+        hasher.update(seed.to_le_bytes());
+        for event in events {
+            for field in [event.user, event.item, event.ts, i64::from(event.value.to_bits())] {
+                hasher.update(field.to_le_bytes());
+            }
+        }
+        hex::encode(hasher.finalize())
     }
 
     fn mark(&self, batch: &RecordBatch, schema: &Arc<Schema>) -> Result<RecordBatch, WriteError> {

@@ -1,0 +1,179 @@
+//! The computing of `train`: two fits and the baseline, each kept for a retry once it is done.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tidegate_engine::plugin::{Ctx, Level};
+use tidegate_learn::ease::Ease;
+use tidegate_learn::evaluate::Options;
+use tidegate_learn::ranker::Ranker;
+use tidegate_learn::two_tower::TwoTower;
+use tidegate_learn::{Evaluation, Holdout, Interactions, Metric, Model, Split, TrainError, evaluate};
+
+use super::watch::{Watch, publish};
+use super::{EaseBaseline, EaseScores, Failure, Input, Output};
+use crate::feature_build::folds::{Cuts, Folds, Named, RANDOM_SHARE, TEMPORAL_SHARE};
+use crate::model::{Kind, ModelRef};
+
+/// Seed of the slice on which a probe chooses its popularity weight.
+const VALIDATION_SEED: u64 = 97;
+
+/// What the computing gave.
+pub(super) struct Fitted {
+    /// What was trained.
+    pub kind: Kind,
+    /// Trained on the temporal fold.
+    pub model: Model,
+    /// Trained on the random fold.
+    pub probe: Model,
+    /// Where the data was cut.
+    pub cuts: Cuts,
+    /// Digest of the table.
+    pub data: String,
+    /// All of them.
+    pub hyperparameters: Value,
+    /// Of the training.
+    pub seed: u64,
+    /// The baseline.
+    pub ease: Option<EaseBaseline>,
+    curves: BTreeMap<String, f64>,
+    seconds: f64,
+    size: Size,
+}
+
+struct Size {
+    rows: u64,
+    users: u64,
+    items: u64,
+}
+
+impl Fitted {
+    /// The task's outputs.
+    pub fn into_output(self, model: ModelRef) -> Output {
+        let Size { rows, users, items } = self.size;
+        let (baseline_ease, metrics, seconds) = (self.ease, self.curves, self.seconds);
+        Output { model, baseline_ease, metrics, seconds, rows, users, items }
+    }
+}
+
+/// All of it, on the calling thread and both cores.
+pub(super) fn fit(ctx: &Ctx, input: &Input) -> Result<Fitted, Failure> {
+    let started = jiff::Timestamp::now();
+    let folds = Folds::read(&input.features)?;
+    let [temporal, random] = Named::ALL.map(|protocol| folds.split(protocol));
+    let size = size_of(&temporal.train);
+    ctx.info(format!("learns from {} interactions of {} users and {} items", size.rows, size.users, size.items));
+    let mut work = Work { ctx, input, curves: BTreeMap::new() };
+    let model = work.model("model", 0, &temporal.train, Holdout::Temporal { fraction: TEMPORAL_SHARE })?;
+    let like_test = Holdout::RandomUser { fraction: RANDOM_SHARE, seed: VALIDATION_SEED };
+    let probe = work.model("probe", 1, &random.train, like_test)?;
+    let ease = work.baseline(&temporal, &random)?;
+    let elapsed = jiff::Timestamp::now().duration_since(started);
+    Ok(Fitted {
+        kind: input.kind,
+        model,
+        probe,
+        data: input.features.digest.clone(),
+        hyperparameters: hyperparameters(input),
+        seed: input.seed,
+        ease,
+        curves: work.curves,
+        seconds: elapsed.as_secs_f64(),
+        size,
+        cuts: folds.cuts,
+    })
+}
+
+fn size_of(data: &Interactions) -> Size {
+    let present = data.compacted();
+    Size { rows: data.len() as u64, users: present.users().len() as u64, items: present.items().len() as u64 }
+}
+
+fn hyperparameters(input: &Input) -> Value {
+    match input.kind {
+        Kind::Ranking => json!({"retrieval": input.retrieval, "ranking": input.ranking}),
+        Kind::Retrieval => json!({"retrieval": input.retrieval}),
+        Kind::Ease => json!({"ease": input.ease}),
+    }
+}
+
+struct Work<'a> {
+    ctx: &'a Ctx,
+    input: &'a Input,
+    curves: BTreeMap<String, f64>,
+}
+
+/// Fits of a task: model, probe, and the baseline twice.
+const FITS: u64 = 4;
+
+impl Work<'_> {
+    /// One fit, or what an earlier attempt finished of it.
+    fn model(&mut self, name: &'static str, number: u64, data: &Interactions, like: Holdout) -> Result<Model, Failure> {
+        let finished = self.finished(name);
+        if let Some(model) = std::fs::read(&finished).ok().and_then(|bytes| Model::from_bytes(&bytes).ok()) {
+            self.ctx.info(format!("takes the {name} that an earlier attempt finished"));
+            return Ok(model);
+        }
+        let data = data.compacted();
+        let mut watch = Watch::new(self.ctx, name, number, FITS);
+        let resume = watch.resume();
+        let model = match self.train(&data, like, resume.as_deref(), &mut watch) {
+            Err(TrainError::Checkpoint(_) | TrainError::CheckpointMismatch(_)) if resume.is_some() => {
+                self.ctx.log(Level::Warn, format!("the checkpoint of the {name} does not fit; starts anew"));
+                self.train(&data, like, None, &mut watch)
+            }
+            other => other,
+        };
+        let model = model.map_err(|error| Failure::Train(name, error))?;
+        publish(&finished, &model.to_bytes())?;
+        watch.forget();
+        self.curves.append(&mut watch.curves);
+        Ok(model)
+    }
+
+    fn finished(&self, name: &str) -> PathBuf {
+        self.ctx.folders.checkpoints.join(format!("{name}.done"))
+    }
+
+    fn train(
+        &self,
+        data: &Interactions,
+        like: Holdout,
+        resume: Option<&[u8]>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Model, TrainError> {
+        Ok(match self.input.kind {
+            Kind::Ranking => Model::Ranker(Box::new(Ranker::fit(data, &self.input.ranker(like), resume, watch)?)),
+            Kind::Retrieval => Model::TwoTower(TwoTower::fit(data, &self.input.two_tower(like), resume, watch)?),
+            Kind::Ease => Model::Ease(Ease::fit(data, self.input.ease(), watch)?),
+        })
+    }
+
+    fn baseline(&mut self, temporal: &Split, random: &Split) -> Result<Option<EaseBaseline>, Failure> {
+        let items = temporal.train.items().len();
+        if items > self.input.ease.max_items as usize {
+            self.ctx.log(Level::Warn, format!("no EASE baseline: {items} items are more than `ease.max_items`"));
+            return Ok(None);
+        }
+        let temporal_full = self.ease(temporal, 2)?;
+        let random_user_20_full = self.ease(random, 3)?;
+        Ok(Some(EaseBaseline { temporal_full, random_user_20_full }))
+    }
+
+    fn ease(&self, split: &Split, number: u64) -> Result<EaseScores, Failure> {
+        let mut watch = Watch::new(self.ctx, "baseline", number, FITS);
+        let fitted = Ease::fit(&split.train.compacted(), self.input.ease(), &mut watch);
+        let model = fitted.map_err(|error| Failure::Train("EASE baseline", error))?;
+        Ok(scores(&evaluate(&model, split, &Options::default())?))
+    }
+}
+
+fn scores(judged: &Evaluation) -> EaseScores {
+    EaseScores {
+        n_users: judged.users.len() as u64,
+        ndcg_at_10: judged.point(Metric::Ndcg),
+        precision_at_10: judged.point(Metric::Precision),
+        recall_at_10: judged.point(Metric::Recall),
+    }
+}

@@ -1,0 +1,130 @@
+//! Hyperparameters as a flow file gives them, and as `learn` takes them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tidegate_learn::{Holdout, ease, lambdamart, ranker, two_tower};
+
+use super::Input;
+
+/// Hyperparameters of the two towers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetrievalSettings {
+    /// Length of the vectors.
+    pub dim: u32,
+    /// Passes over the data.
+    pub epochs: u32,
+    /// Pairs per step.
+    pub batch: u32,
+    /// Of Adam.
+    pub learning_rate: f32,
+    /// Divides the cosine.
+    pub temperature: f32,
+    /// Exponent of the logQ correction while training, 0 to 1.
+    pub correction: f32,
+    /// Weight of popularity in the served score; null chooses it on the last part of the training rows.
+    pub popularity: Option<f32>,
+}
+
+impl Default for RetrievalSettings {
+    fn default() -> Self {
+        let base = two_tower::Params::default();
+        Self {
+            dim: base.dim as u32,
+            epochs: base.epochs,
+            batch: base.batch as u32,
+            learning_rate: base.learning_rate,
+            temperature: base.temperature,
+            correction: base.correction,
+            popularity: base.popularity,
+        }
+    }
+}
+
+/// Hyperparameters of the trees.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RankingSettings {
+    /// Number of trees.
+    pub trees: u32,
+    /// Leaves per tree, at most.
+    pub leaves: u32,
+    /// Shrinkage of each tree.
+    pub learning_rate: f64,
+    /// Rows per leaf, at least.
+    pub min_rows: u32,
+    /// How many candidates of the first stage are re-ranked.
+    pub candidates: u32,
+}
+
+impl Default for RankingSettings {
+    fn default() -> Self {
+        let base = lambdamart::Params::default();
+        Self {
+            trees: base.trees,
+            leaves: base.leaves as u32,
+            learning_rate: base.learning_rate,
+            min_rows: base.min_rows as u32,
+            candidates: 200,
+        }
+    }
+}
+
+/// The baseline.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EaseSettings {
+    /// Regularisation.
+    pub lambda: f64,
+    /// No baseline above this many items: it solves a dense system of that size.
+    pub max_items: u32,
+}
+
+impl Default for EaseSettings {
+    fn default() -> Self {
+        Self { lambda: 300.0, max_items: 12_000 }
+    }
+}
+
+impl Input {
+    /// As the retrieval training takes them. The popularity weight is chosen on a slice cut like the test to come.
+    pub(super) fn two_tower(&self, validation: Holdout) -> two_tower::Params {
+        let given = self.retrieval;
+        two_tower::Params {
+            dim: given.dim as usize,
+            epochs: given.epochs,
+            batch: given.batch as usize,
+            learning_rate: given.learning_rate,
+            temperature: given.temperature,
+            correction: given.correction,
+            popularity: given.popularity,
+            validation,
+            seed: self.seed,
+            ..two_tower::Params::default()
+        }
+    }
+
+    /// As the ranking training takes them.
+    pub(super) fn ranker(&self, validation: Holdout) -> ranker::Params {
+        let given = self.ranking;
+        let forest = lambdamart::Params {
+            trees: given.trees,
+            leaves: given.leaves as usize,
+            learning_rate: given.learning_rate,
+            min_rows: given.min_rows as usize,
+            ..lambdamart::Params::default()
+        };
+        ranker::Params {
+            retrieval: self.two_tower(validation),
+            forest,
+            candidates: given.candidates as usize,
+            seed: self.seed,
+            ..ranker::Params::default()
+        }
+    }
+
+    /// As the baseline takes them.
+    pub(super) fn ease(&self) -> ease::Params {
+        ease::Params { lambda: self.ease.lambda }
+    }
+}
