@@ -59,7 +59,7 @@ impl Fitted {
 
 /// All of it, on the calling thread and both cores.
 pub(super) fn fit(ctx: &Ctx, input: &Input) -> Result<Fitted, Failure> {
-    let started = jiff::Timestamp::now();
+    let started = now();
     let folds = Folds::read(&input.features)?;
     let [temporal, random] = Named::ALL.map(|protocol| folds.split(protocol));
     let size = size_of(&temporal.train);
@@ -69,7 +69,7 @@ pub(super) fn fit(ctx: &Ctx, input: &Input) -> Result<Fitted, Failure> {
     let like_test = Holdout::RandomUser { fraction: RANDOM_SHARE, seed: VALIDATION_SEED };
     let probe = work.model("probe", 1, &random.train, like_test)?;
     let ease = work.baseline(&temporal, &random)?;
-    let elapsed = jiff::Timestamp::now().duration_since(started);
+    let elapsed = now().duration_since(started);
     Ok(Fitted {
         kind: input.kind,
         model,
@@ -83,6 +83,11 @@ pub(super) fn fit(ctx: &Ctx, input: &Input) -> Result<Fitted, Failure> {
         size,
         cuts: folds.cuts,
     })
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long the computing took is a measurement, no decision rests on it")]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
 }
 
 fn size_of(data: &Interactions) -> Size {
