@@ -12,6 +12,7 @@
 //! flow → schedule → run → task run → ready → lease → approval → model → ledger; several of one kind by id.
 
 pub mod advance;
+pub mod audit;
 pub mod claim;
 mod connect;
 pub mod flows;
@@ -21,6 +22,7 @@ pub mod migrate;
 pub mod runs;
 pub mod schedules;
 mod text;
+pub mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -189,3 +191,6 @@ pub(crate) fn maybe_instant(row: &sqlx::postgres::PgRow, column: &str) -> Result
     use sqlx::Row;
     Ok(row.try_get::<Option<jiff_sqlx::Timestamp>, _>(column)?.map(|t| t.to_jiff()))
 }
+
+#[cfg(test)]
+mod tests;

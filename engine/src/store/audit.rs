@@ -1,0 +1,163 @@
+//! The auditor: what must hold whatever happened. Every test calls it at its end; it reads only.
+//!
+//! It folds each run's events through the state machines and compares the result with the rows, so a transition that was
+//! written without its event, twice, or against the rules is found.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::{Result, Store};
+use crate::state::run::{RunEvent, RunState};
+use crate::state::task_run::{TaskEvent, TaskState};
+
+/// Something that must not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Which invariant is broken.
+    pub invariant: &'static str,
+    /// Where, and how.
+    pub detail: String,
+}
+
+/// Queries that must answer no row; each row is one finding, told by its first column.
+const CENSUS: &[(&str, &str)] = &[
+    (
+        "a lease belongs to a running task run of the same epoch",
+        "select format('%s/%s epoch %s', l.run, l.idx, l.epoch) from lease l
+         left join task_run t on t.run = l.run and t.idx = l.idx and t.state = 'running' and t.epoch = l.epoch
+         where t.run is null",
+    ),
+    (
+        "a running task run has a lease",
+        "select format('%s/%s', t.run, t.idx) from task_run t
+         left join lease l on l.run = t.run and l.idx = t.idx where t.state = 'running' and l.run is null",
+    ),
+    (
+        "what can be claimed is in ready, and nothing else",
+        "select format('%s/%s', coalesce(t.run, r.run), coalesce(t.idx, r.idx))
+         from (select run, idx from task_run where state in ('ready', 'backoff')) t
+         full join ready r on r.run = t.run and r.idx = t.idx where t.run is null or r.run is null",
+    ),
+    (
+        "a run counts its task runs",
+        "select format('%s: %s open and %s active, counted %s and %s', r.id, r.open, r.active, c.open, c.active)
+         from run r join (select run,
+           count(*) filter (where finished_at is null) as open,
+           count(*) filter (where state in ('ready', 'running', 'backoff')) as active
+           from task_run group by run) c on c.run = r.id
+         where (r.open, r.active) is distinct from (c.open::int, c.active::int)",
+    ),
+    (
+        "a run is in active_run exactly while it is not terminal",
+        "select coalesce(r.id, a.run)::text from (select id from run where finished_at is null) r
+         full join active_run a on a.run = r.id where r.id is null or a.run is null",
+    ),
+    (
+        "outputs belong to a task run that succeeded",
+        "select format('%s/%s', o.run, o.idx) from task_output o
+         join task_run t on t.run = o.run and t.idx = o.idx where t.state <> 'succeeded'",
+    ),
+    (
+        "a tick that made a run has that run",
+        "select format('%s/%s %s', k.flow, k.schedule, k.scheduled_for) from tick k
+         left join run r on r.id = k.run where k.outcome = 'run' and r.id is null",
+    ),
+    (
+        "the number of an event has no gap",
+        "select format('%s: %s events, numbered to %s', run, count(*), max(seq)) from event
+         group by run having count(*) <> max(seq)",
+    ),
+];
+
+impl Store {
+    /// All findings; empty when all is well.
+    pub async fn audit(&self) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for (invariant, sql) in CENSUS {
+            let rows: Vec<String> = sqlx::query_scalar(*sql).fetch_all(self.pool()).await?;
+            findings.extend(rows.into_iter().map(|detail| Finding { invariant, detail }));
+        }
+        self.fold_events(&mut findings).await?;
+        Ok(findings)
+    }
+
+    async fn fold_events(&self, findings: &mut Vec<Finding>) -> Result<()> {
+        let rows = sqlx::query("select run, kind, idx, data from event order by run, seq")
+            .fetch_all(self.pool())
+            .await?;
+        let mut folded = Folded::default();
+        for row in &rows {
+            let data: Option<Value> = row.try_get("data")?;
+            let reason = data.as_ref().and_then(|d| d.get("reason")).and_then(Value::as_str);
+            folded.take((row.try_get("run")?, row.try_get("kind")?, row.try_get("idx")?), reason, findings);
+        }
+        folded.compare(self, findings).await
+    }
+}
+
+/// States as the events tell them.
+#[derive(Default)]
+struct Folded {
+    runs: BTreeMap<Uuid, RunState>,
+    tasks: BTreeMap<(Uuid, i32), TaskState>,
+}
+
+impl Folded {
+    fn take(
+        &mut self,
+        (run, kind, idx): (Uuid, String, Vec<i32>),
+        reason: Option<&str>,
+        findings: &mut Vec<Finding>,
+    ) {
+        if let Some(event) = RunEvent::parse(&kind) {
+            let state = self.runs.entry(run).or_insert(RunState::Queued);
+            match state.apply(event) {
+                Ok(next) => *state = next,
+                Err(e) => findings.push(illegal(format!("{run}: {e}"))),
+            }
+            return;
+        }
+        let Some(event) = TaskEvent::parse(&kind, reason) else {
+            findings.push(illegal(format!("{run}: no event is called `{kind}`")));
+            return;
+        };
+        for idx in idx {
+            let state = self.tasks.entry((run, idx)).or_insert(TaskState::Blocked);
+            match state.apply(event) {
+                Ok(next) => *state = next,
+                Err(e) => findings.push(illegal(format!("{run}/{idx}: {e}"))),
+            }
+        }
+    }
+
+    async fn compare(self, store: &Store, findings: &mut Vec<Finding>) -> Result<()> {
+        let differs = |what: String, row: &str, events: &str| Finding {
+            invariant: "the events of a run, folded, give its rows",
+            detail: format!("{what}: row says {row}, events say {events}"),
+        };
+        let runs: Vec<(Uuid, String)> =
+            sqlx::query_as("select id, state::text from run").fetch_all(store.pool()).await?;
+        for (id, row) in runs {
+            let told = self.runs.get(&id).map_or("queued", |s| s.as_str());
+            if told != row {
+                findings.push(differs(id.to_string(), &row, told));
+            }
+        }
+        let tasks: Vec<(Uuid, i32, String)> =
+            sqlx::query_as("select run, idx, state::text from task_run").fetch_all(store.pool()).await?;
+        for (run, idx, row) in tasks {
+            let told = self.tasks.get(&(run, idx)).map_or("blocked", |s| s.as_str());
+            if told != row {
+                findings.push(differs(format!("{run}/{idx}"), &row, told));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn illegal(detail: String) -> Finding {
+    Finding { invariant: "every event is a legal edge", detail }
+}
