@@ -11,6 +11,10 @@
 
 pub(crate) mod folds;
 mod query;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::collections::BTreeMap;

@@ -100,8 +100,6 @@ pub struct EaseScores {
 pub(crate) enum Failure {
     #[error("can't read the feature table")]
     Folds(#[from] FoldsError),
-    #[error("{0}")]
-    Settings(String),
     #[error("the {0} could not be trained")]
     Train(&'static str, #[source] TrainError),
     #[error("EASE could not be judged")]

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tidegate_learn::{CandidateSet, Event, Holdout, Protocol, Split};
+use tidegate_learn::{Event, Split};
 
 use crate::dataset::{Dataset, DatasetError};
 
@@ -59,15 +59,6 @@ impl Named {
             Self::RandomUser20Full => "random_test",
         }
     }
-
-    /// The whole definition, with the table's cut and seed.
-    pub fn protocol(self, cuts: &Cuts) -> Protocol {
-        let holdout = match self {
-            Self::TemporalFull => Holdout::TemporalAt { cut: cuts.cut },
-            Self::RandomUser20Full => Holdout::RandomUser { fraction: RANDOM_SHARE, seed: cuts.seed },
-        };
-        Protocol { holdout, candidates: CandidateSet::Full }
-    }
 }
 
 /// Where a table was cut.
@@ -92,7 +83,8 @@ pub(crate) struct Folds {
     pub cuts: Cuts,
     /// Per slice column: user → cohort, the last one that was known.
     pub cohorts: BTreeMap<String, HashMap<i64, String>>,
-    held: [Vec<bool>; 2],
+    /// Per protocol, in the order of [`Named::ALL`]: whether each row is held out.
+    pub held: [Vec<bool>; 2],
 }
 
 /// Why a table is not one that `feature_build` made.
