@@ -5,13 +5,23 @@
 
 pub mod approval;
 pub mod dataset;
+pub mod evaluate;
 pub mod feature_build;
+pub mod mlflow;
+pub mod mlflow_log;
+pub mod model;
+pub mod promote;
 #[cfg(test)]
 pub mod testing;
+pub mod train;
 
 use tidegate_engine::plugin::Registry;
 
 /// All plugins of this crate.
 pub fn registry() -> Registry {
-    Registry::default().with(approval::Approval).with(feature_build::FeatureBuild)
+    Registry::default()
+        .with(approval::Approval)
+        .with(evaluate::Evaluate)
+        .with(feature_build::FeatureBuild)
+        .with(train::Train)
 }
