@@ -23,5 +23,7 @@ pub fn registry() -> Registry {
         .with(approval::Approval)
         .with(evaluate::Evaluate)
         .with(feature_build::FeatureBuild)
+        .with(mlflow_log::MlflowLog)
+        .with(promote::Promote)
         .with(train::Train)
 }
