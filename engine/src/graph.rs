@@ -281,6 +281,11 @@ impl From<Graph> for Vec<Task> {
 
 /// One cycle among `needs` (each task's needs by position), first position repeated at the end.
 pub fn find_cycle(needs: &[&[TaskIdx]]) -> Option<Vec<TaskIdx>> {
+    find_cycles(needs).into_iter().next()
+}
+
+/// One cycle of each knot of tasks that need each other; each as in [`find_cycle`].
+pub fn find_cycles(needs: &[&[TaskIdx]]) -> Vec<Vec<TaskIdx>> {
     let mut graph: DiGraph<(), (), u32> = DiGraph::with_capacity(needs.len(), needs.len());
     for _ in needs {
         graph.add_node(());
@@ -291,8 +296,8 @@ pub fn find_cycle(needs: &[&[TaskIdx]]) -> Option<Vec<TaskIdx>> {
         }
     }
     let loops = |scc: &Vec<NodeIndex<u32>>| scc.len() > 1 || graph.contains_edge(scc[0], scc[0]);
-    let knot = tarjan_scc(&graph).into_iter().find(loops)?;
-    Some(walk_cycle(needs, &knot.iter().map(|n| n.index() as TaskIdx).collect()))
+    let knots = tarjan_scc(&graph).into_iter().filter(loops);
+    knots.map(|knot| walk_cycle(needs, &knot.iter().map(|n| n.index() as TaskIdx).collect())).collect()
 }
 
 /// Follows needs inside a strongly connected set until a task comes again.

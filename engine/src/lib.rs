@@ -3,13 +3,17 @@
 //! Read in this order. Pure, no clock, no I/O: [`id`], [`graph`], `state`, [`gate`], [`retry`], `schedule`, `plan`, `spec`;
 //! then [`plugin`]; then what touches the world: `clock`, `store`, `command`, `scheduler`, `worker`, `embedded`.
 
+pub mod clock;
 pub mod duration;
 pub mod gate;
 pub mod graph;
-pub mod clock;
 pub mod id;
 pub mod plan;
 pub mod plugin;
 pub mod retry;
+pub mod schema;
+pub mod spec;
 pub mod state;
 pub mod store;
+pub mod template;
+pub mod worker;

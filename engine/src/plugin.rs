@@ -15,11 +15,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use ctx::{Attempt, Ctx, Folders};
+pub use ctx::{Attempt, Ctx, Folders, digest_file};
 pub use host::{
     AliasMove, Artifact, Emission, Host, HostCall, HostError, Level, ModelVersion, MoveTicket, NewVersion,
 };
-pub use registry::{Descriptor, Registry};
+pub use registry::{Descriptor, ErasedPlugin, Registry};
 
 /// Where a plugin runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]

@@ -33,7 +33,16 @@ impl Diagnostic {
     /// A problem of a file as a whole.
     pub fn of_file(file: impl Into<String>, code: &str, message: impl Into<String>) -> Self {
         let (file, code, message) = (file.into(), code.to_owned(), message.into());
-        Self { file, line: 1, column: 1, end_line: 1, end_column: 1, code, message, help: None }
+        Self {
+            file,
+            line: 1,
+            column: 1,
+            end_line: 1,
+            end_column: 1,
+            code,
+            message,
+            help: None,
+        }
     }
 
     /// Adds the way out.
@@ -55,7 +64,12 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(code: &'static str, span: Range<usize>, message: impl Into<String>) -> Self {
-        Self { span, code, message: message.into(), help: None }
+        Self {
+            span,
+            code,
+            message: message.into(),
+            help: None,
+        }
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
@@ -75,7 +89,10 @@ pub(super) struct Problems {
 
 impl Default for Problems {
     fn default() -> Self {
-        Self { found: RefCell::default(), budget: Cell::new(SUGGESTION_BUDGET) }
+        Self {
+            found: RefCell::default(),
+            budget: Cell::new(SUGGESTION_BUDGET),
+        }
     }
 }
 
@@ -99,7 +116,10 @@ impl Problems {
             }
             None => None,
         };
-        self.add(Problem { help: problem.help.clone().or(help), ..problem });
+        self.add(Problem {
+            help: problem.help.clone().or(help),
+            ..problem
+        });
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -112,7 +132,10 @@ impl Problems {
         found.sort_by_key(|p| (p.span.start, p.span.end));
         found.dedup();
         let lines = Lines::new(&source.text);
-        found.into_iter().map(|problem| lines.diagnostic(&source.path, problem)).collect()
+        found
+            .into_iter()
+            .map(|problem| lines.diagnostic(&source.path, problem))
+            .collect()
     }
 }
 
@@ -124,8 +147,15 @@ pub(super) struct Lines<'t> {
 
 impl<'t> Lines<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        let breaks = text.bytes().enumerate().filter(|&(_, b)| b == b'\n').map(|(at, _)| at + 1);
-        Self { text, starts: std::iter::once(0).chain(breaks).collect() }
+        let breaks = text
+            .bytes()
+            .enumerate()
+            .filter(|&(_, b)| b == b'\n')
+            .map(|(at, _)| at + 1);
+        Self {
+            text,
+            starts: std::iter::once(0).chain(breaks).collect(),
+        }
     }
 
     /// Line and column of a byte, both from 1.
@@ -138,10 +168,16 @@ impl<'t> Lines<'t> {
 
     /// Byte of a line and column; past the end of the line: its end.
     pub(super) fn byte(&self, line: usize, column: usize) -> usize {
-        let Some(&start) = self.starts.get(line.saturating_sub(1)) else { return self.text.len() };
+        let Some(&start) = self.starts.get(line.saturating_sub(1)) else {
+            return self.text.len();
+        };
         let end = self.starts.get(line).map_or(self.text.len(), |next| next - 1);
         let text = &self.text[start..end];
-        start + text.char_indices().nth(column.saturating_sub(1)).map_or(text.len(), |(at, _)| at)
+        start
+            + text
+                .char_indices()
+                .nth(column.saturating_sub(1))
+                .map_or(text.len(), |(at, _)| at)
     }
 
     fn diagnostic(&self, file: &str, problem: Problem) -> Diagnostic {
@@ -149,7 +185,16 @@ impl<'t> Lines<'t> {
         let (end_line, end_column) = self.position(problem.span.end);
         let code = problem.code.to_owned();
         let Problem { message, help, .. } = problem;
-        Diagnostic { file: file.to_owned(), line, column, end_line, end_column, code, message, help }
+        Diagnostic {
+            file: file.to_owned(),
+            line,
+            column,
+            end_line,
+            end_column,
+            code,
+            message,
+            help,
+        }
     }
 }
 

@@ -9,9 +9,15 @@ use super::diagnostic::{Diagnostic, Lines};
 /// The diagnostics of one flow file as text, the offending text underlined, the help below. `text` is that of the file; where
 /// it is empty, only file, line and column are named.
 pub fn render_text(diagnostics: &[Diagnostic], text: &str, color: bool) -> String {
-    let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    let handler =
-        GraphicalReportHandler::new_themed(theme).with_links(false).with_width(110).with_context_lines(1);
+    let theme = if color {
+        GraphicalTheme::unicode()
+    } else {
+        GraphicalTheme::unicode_nocolor()
+    };
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_links(false)
+        .with_width(110)
+        .with_context_lines(1);
     let lines = Lines::new(text);
     let mut out = String::new();
     for diagnostic in diagnostics {
@@ -35,7 +41,11 @@ fn github_line(d: &Diagnostic) -> String {
         message.push_str(help);
     }
     // GitHub wants the last column itself, not the one behind it, and only on one line.
-    let end = if d.end_line == d.line { d.end_column.saturating_sub(1).max(d.column) } else { d.column };
+    let end = if d.end_line == d.line {
+        d.end_column.saturating_sub(1).max(d.column)
+    } else {
+        d.column
+    };
     format!(
         "::error file={},line={},endLine={},col={},endColumn={},title={}::{}\n",
         escape_property(&d.file),
@@ -68,20 +78,32 @@ impl<'d> Report<'d> {
     fn new(diagnostic: &'d Diagnostic, text: &str, lines: &Lines<'_>) -> Self {
         let source = NamedSource::new(&diagnostic.file, String::new());
         if text.is_empty() {
-            return Self { diagnostic, source, label: None };
+            return Self {
+                diagnostic,
+                source,
+                label: None,
+            };
         }
         let start = lines.byte(diagnostic.line, diagnostic.column);
         let end = lines.byte(diagnostic.end_line, diagnostic.end_column).max(start);
         let label = Some(LabeledSpan::underline((start, end - start)));
         let source = NamedSource::new(&diagnostic.file, text.to_owned());
-        Self { diagnostic, source, label }
+        Self {
+            diagnostic,
+            source,
+            label,
+        }
     }
 }
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.label.is_none() {
-            write!(f, "{}:{}:{}: ", self.diagnostic.file, self.diagnostic.line, self.diagnostic.column)?;
+            write!(
+                f,
+                "{}:{}:{}: ",
+                self.diagnostic.file, self.diagnostic.line, self.diagnostic.column
+            )?;
         }
         f.write_str(&self.diagnostic.message)
     }
@@ -95,7 +117,10 @@ impl miette::Diagnostic for Report<'_> {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.diagnostic.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        self.diagnostic
+            .help
+            .as_ref()
+            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -103,6 +128,8 @@ impl miette::Diagnostic for Report<'_> {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        self.label.clone().map(|label| Box::new(std::iter::once(label)) as Box<dyn Iterator<Item = _>>)
+        self.label
+            .clone()
+            .map(|label| Box::new(std::iter::once(label)) as Box<dyn Iterator<Item = _>>)
     }
 }

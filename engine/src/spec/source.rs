@@ -17,7 +17,11 @@ impl SourceFile {
     /// A flow file that names no other files.
     pub fn new(path: impl Into<String>, text: &str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
-        Self { path: path.into(), text, files: BTreeMap::new() }
+        Self {
+            path: path.into(),
+            text,
+            files: BTreeMap::new(),
+        }
     }
 
     /// File name without folder and `.toml`.

@@ -16,7 +16,11 @@ pub(super) fn nearest<'c>(wrong: &str, candidates: impl Iterator<Item = &'c str>
 }
 
 /// A help line: the nearest name, else all of them when they are few.
-pub(super) fn help<'c>(wrong: &str, what: &str, known: impl Iterator<Item = &'c str> + Clone) -> Option<String> {
+pub(super) fn help<'c>(
+    wrong: &str,
+    what: &str,
+    known: impl Iterator<Item = &'c str> + Clone,
+) -> Option<String> {
     if let Some(name) = nearest(wrong, known.clone()) {
         return Some(format!("did you mean `{name}`?"));
     }
@@ -35,6 +39,9 @@ mod tests {
         assert_eq!(nearest("timout", known.into_iter()), Some("timeout"));
         assert_eq!(nearest("Needs", known.into_iter()), Some("needs"));
         assert_eq!(nearest("cache", known.into_iter()), None);
-        assert_eq!(help("cache", "known", known.into_iter()).as_deref(), Some("known: `timeout`, `retry`, `needs`"));
+        assert_eq!(
+            help("cache", "known", known.into_iter()).as_deref(),
+            Some("known: `timeout`, `retry`, `needs`")
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! Evaluates expressions: minijinja behind strict undefined, fuel, and a cap on what may come out.
 
-use std::ops::Range;
 use std::sync::OnceLock;
 
+use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value};
 
@@ -43,12 +43,6 @@ pub enum RenderError {
     TooLarge,
 }
 
-/// Why an expression does not compile; the range is in bytes of the expression.
-pub(super) struct CompileError {
-    pub message: String,
-    pub range: Option<Range<usize>>,
-}
-
 fn environment() -> &'static Environment<'static> {
     static ENVIRONMENT: OnceLock<Environment<'static>> = OnceLock::new();
     ENVIRONMENT.get_or_init(|| {
@@ -62,42 +56,56 @@ fn environment() -> &'static Environment<'static> {
 }
 
 fn reason(error: &minijinja::Error) -> String {
-    error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()))
+    error.detail().map_or_else(
+        || error.kind().to_string(),
+        |detail| format!("{}: {detail}", error.kind()),
+    )
 }
 
-/// Checks that an expression can be evaluated at all. Costs some microseconds.
-pub(super) fn compile(expression: &str) -> Result<(), CompileError> {
-    match environment().compile_expression(expression) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let message = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-            Err(CompileError { message, range: error.range() })
-        }
-    }
+/// Checks that an expression can be evaluated at all; the error says why not.
+pub(super) fn compile(expression: &str) -> Result<(), String> {
+    let compiled = environment().compile_expression(expression);
+    compiled.map(drop).map_err(|error| {
+        error
+            .detail()
+            .map_or_else(|| error.kind().to_string(), str::to_owned)
+    })
 }
 
 /// Whether a filter of that name exists.
 pub(super) fn has_filter(name: &str) -> bool {
     let outcome = environment().empty_state().apply_filter(name, &[]);
-    outcome.map_or_else(|error| error.kind() != minijinja::ErrorKind::UnknownFilter, |_| true)
+    outcome.map_or_else(
+        |error| error.kind() != minijinja::ErrorKind::UnknownFilter,
+        |_| true,
+    )
 }
 
 /// Whether a test (`x is NAME`) of that name exists.
 pub(super) fn has_test(name: &str) -> bool {
     let outcome = environment().empty_state().perform_test(name, &[]);
-    outcome.map_or_else(|error| error.kind() != minijinja::ErrorKind::UnknownTest, |_| true)
+    outcome.map_or_else(
+        |error| error.kind() != minijinja::ErrorKind::UnknownTest,
+        |_| true,
+    )
 }
 
 /// Renders every text inside `value` (keys of tables stay as they are) with the names of `scope`, an object. What an
 /// expression yields is not looked at again.
 pub fn render_value(value: &Value, scope: &Value) -> Result<Value, RenderError> {
-    let mut renderer = Renderer { scope: minijinja::Value::from_serialize(scope), left: OUTPUT_CAP };
+    let mut renderer = Renderer {
+        scope: minijinja::Value::from(Serde(scope)),
+        left: OUTPUT_CAP,
+    };
     renderer.value(value)
 }
 
 /// Renders one text to text, whatever its expressions yield.
 pub fn render_text(text: &str, scope: &Value) -> Result<String, RenderError> {
-    let mut renderer = Renderer { scope: minijinja::Value::from_serialize(scope), left: OUTPUT_CAP };
+    let mut renderer = Renderer {
+        scope: minijinja::Value::from(Serde(scope)),
+        left: OUTPUT_CAP,
+    };
     renderer.text(text).map(|value| as_text(&value))
 }
 
@@ -110,7 +118,10 @@ impl Renderer {
     fn value(&mut self, value: &Value) -> Result<Value, RenderError> {
         Ok(match value {
             Value::String(text) => self.text(text)?,
-            Value::Array(items) => items.iter().map(|item| self.value(item)).collect::<Result<_, _>>()?,
+            Value::Array(items) => items
+                .iter()
+                .map(|item| self.value(item))
+                .collect::<Result<_, _>>()?,
             Value::Object(map) => {
                 let entries = map.iter().map(|(key, item)| Ok((key.clone(), self.value(item)?)));
                 Value::Object(entries.collect::<Result<Map<_, _>, RenderError>>()?)
@@ -123,7 +134,10 @@ impl Renderer {
         if !has_expression(text) {
             return Ok(Value::String(text.to_owned()));
         }
-        let parsed = parse(text).map_err(|source| RenderError::Syntax { text: text.to_owned(), source })?;
+        let parsed = parse(text).map_err(|source| RenderError::Syntax {
+            text: text.to_owned(),
+            source,
+        })?;
         match parsed.whole() {
             Some(expression) => self.evaluate(&text[expression.range.clone()]),
             None => self.join(text, &parsed).map(Value::String),
@@ -142,16 +156,25 @@ impl Renderer {
     }
 
     fn evaluate(&mut self, expression: &str) -> Result<Value, RenderError> {
-        let failed = |reason: String| RenderError::Failed { expression: expression.to_owned(), reason };
-        let compiled = environment().compile_expression(expression).map_err(|e| failed(reason(&e)))?;
-        let value = compiled.eval(self.scope.clone()).map_err(|error| match error.kind() {
-            minijinja::ErrorKind::UndefinedError => {
-                RenderError::Undefined { expression: expression.to_owned() }
-            }
-            _ => failed(reason(&error)),
-        })?;
+        let failed = |reason: String| RenderError::Failed {
+            expression: expression.to_owned(),
+            reason,
+        };
+        let compiled = environment()
+            .compile_expression(expression)
+            .map_err(|e| failed(reason(&e)))?;
+        let value = compiled
+            .eval(self.scope.clone())
+            .map_err(|error| match error.kind() {
+                minijinja::ErrorKind::UndefinedError => RenderError::Undefined {
+                    expression: expression.to_owned(),
+                },
+                _ => failed(reason(&error)),
+            })?;
         if value.is_undefined() {
-            return Err(RenderError::Undefined { expression: expression.to_owned() });
+            return Err(RenderError::Undefined {
+                expression: expression.to_owned(),
+            });
         }
         let json = serde_json::to_value(&value).map_err(|error| failed(error.to_string()))?;
         if json.is_null() && !value.is_none() {
@@ -174,7 +197,12 @@ fn size(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len() + 2,
         Value::Array(items) => items.iter().map(|item| size(item) + 1).sum::<usize>() + 2,
-        Value::Object(map) => map.iter().map(|(key, item)| key.len() + size(item) + 4).sum::<usize>() + 2,
+        Value::Object(map) => {
+            map.iter()
+                .map(|(key, item)| key.len() + size(item) + 4)
+                .sum::<usize>()
+                + 2
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => 8,
     }
 }
@@ -208,17 +236,33 @@ mod tests {
 
     #[test]
     fn a_value_is_never_rendered_twice() {
-        assert_eq!(render(json!("{{ params.evil }}")), Ok(json!("{{ run.id }}{% raw %}")));
-        assert_eq!(render(json!("x {{ params.evil }}")), Ok(json!("x {{ run.id }}{% raw %}")));
+        assert_eq!(
+            render(json!("{{ params.evil }}")),
+            Ok(json!("{{ run.id }}{% raw %}"))
+        );
+        assert_eq!(
+            render(json!("x {{ params.evil }}")),
+            Ok(json!("x {{ run.id }}{% raw %}"))
+        );
     }
 
     #[test]
     fn an_undefined_name_is_an_error_that_names_the_expression() {
         let message = "`{{ tasks.pull.nothing }}` is undefined".to_owned();
-        assert_eq!(render(json!({"a": ["{{ tasks.pull.nothing }}"]})), Err(message.clone()));
+        assert_eq!(
+            render(json!({"a": ["{{ tasks.pull.nothing }}"]})),
+            Err(message.clone())
+        );
         assert_eq!(render(json!("at {{ tasks.pull.nothing }}")), Err(message));
-        assert!(render(json!("{{ nobody.home }}")).unwrap_err().contains("undefined"));
-        assert_eq!(render(json!("{{ tasks.pull.nothing | default(3) }}")), Ok(json!(3)));
+        assert!(
+            render(json!("{{ nobody.home }}"))
+                .unwrap_err()
+                .contains("undefined")
+        );
+        assert_eq!(
+            render(json!("{{ tasks.pull.nothing | default(3) }}")),
+            Ok(json!(3))
+        );
     }
 
     #[test]

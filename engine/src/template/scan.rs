@@ -139,7 +139,10 @@ pub fn parse(text: &str) -> Result<Parsed, TemplateError> {
 }
 
 fn fail<T>(message: impl Into<String>, range: Range<usize>) -> Result<T, TemplateError> {
-    Err(TemplateError { message: message.into(), range })
+    Err(TemplateError {
+        message: message.into(),
+        range,
+    })
 }
 
 fn next_open(text: &str, from: usize) -> Result<Option<usize>, TemplateError> {
@@ -189,26 +192,38 @@ fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
 fn expression(text: &str, inner: Range<usize>) -> Result<Expression, TemplateError> {
     let raw = &text[inner.clone()];
     if raw.starts_with(['-', '+']) || raw.ends_with('-') {
-        return fail("white-space control (`{{-`, `-}}`) does not exist here: put a blank", inner);
+        return fail(
+            "white-space control (`{{-`, `-}}`) does not exist here: put a blank",
+            inner,
+        );
     }
     let start = inner.start + (raw.len() - raw.trim_start().len());
     let range = start..start + raw.trim().len();
     if range.is_empty() {
         return fail("empty expression", inner.start - 2..inner.end + 2);
     }
-    let mut scanner = Scanner { text, at: range.start, end: range.end, after: After::Start };
+    let mut scanner = Scanner {
+        text,
+        at: range.start,
+        end: range.end,
+        after: After::Start,
+    };
     let references = scanner.references()?;
     let bare = matches!(references.as_slice(), [one] if one.range() == bare_range(text, &range) && !one.open);
     if !bare {
         compile(text, &range)?;
     }
-    Ok(Expression { range, references, bare })
+    Ok(Expression {
+        range,
+        references,
+        bare,
+    })
 }
 
 fn compile(text: &str, range: &Range<usize>) -> Result<(), TemplateError> {
-    super::render::compile(&text[range.clone()]).map_err(|error| TemplateError {
-        message: error.message,
-        range: error.range.map_or(range.clone(), |r| range.start + r.start..range.start + r.end),
+    super::render::compile(&text[range.clone()]).map_err(|message| TemplateError {
+        message,
+        range: range.clone(),
     })
 }
 
@@ -238,8 +253,9 @@ struct Scanner<'t> {
     after: After,
 }
 
-const WORDS: [&str; 13] =
-    ["and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "True", "False", "None"];
+const WORDS: [&str; 13] = [
+    "and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "True", "False", "None",
+];
 
 impl Scanner<'_> {
     fn references(&mut self) -> Result<Vec<Reference>, TemplateError> {
@@ -278,7 +294,10 @@ impl Scanner<'_> {
     }
 
     fn skip_number(&mut self) {
-        while self.peek().is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_')) {
+        while self
+            .peek()
+            .is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_'))
+        {
             self.at += 1;
         }
         self.after = After::Other;
@@ -292,7 +311,10 @@ impl Scanner<'_> {
 
     fn word(&mut self) -> Range<usize> {
         let start = self.at;
-        while self.peek().is_some_and(|b| is_name_start(b) || b.is_ascii_digit()) {
+        while self
+            .peek()
+            .is_some_and(|b| is_name_start(b) || b.is_ascii_digit())
+        {
             self.at += 1;
         }
         start..self.at
@@ -334,15 +356,21 @@ impl Scanner<'_> {
         let end = self.at;
         self.skip_blanks();
         if self.peek() == Some(b'(') {
-            return fail("calls do not exist here; filters do, as in `name | length`", end..self.at + 1);
+            return fail(
+                "calls do not exist here; filters do, as in `name | length`",
+                end..self.at + 1,
+            );
         }
         Ok(())
     }
 
     fn path(&mut self, root: Range<usize>) -> Result<Reference, TemplateError> {
         let key = |r: &Range<usize>| Step::Key(self.text[r.clone()].to_owned());
-        let mut reference =
-            Reference { path: vec![key(&root)], ranges: vec![root], open: false };
+        let mut reference = Reference {
+            path: vec![key(&root)],
+            ranges: vec![root],
+            open: false,
+        };
         loop {
             self.refuse_call()?;
             match self.peek() {
@@ -362,7 +390,9 @@ impl Scanner<'_> {
         if range.is_empty() {
             return fail("a name must follow the dot", dot..dot + 1);
         }
-        reference.path.push(Step::Key(self.text[range.clone()].to_owned()));
+        reference
+            .path
+            .push(Step::Key(self.text[range.clone()].to_owned()));
         reference.ranges.push(range);
         Ok(())
     }
@@ -375,7 +405,9 @@ impl Scanner<'_> {
         };
         let body = &self.text[inner..inner + length];
         let trimmed = body.trim();
-        let quoted = trimmed.strip_prefix(['\'', '"']).and_then(|t| t.strip_suffix(['\'', '"']));
+        let quoted = trimmed
+            .strip_prefix(['\'', '"'])
+            .and_then(|t| t.strip_suffix(['\'', '"']));
         let step = match quoted {
             Some(key) if !key.contains(['\'', '"', '\\']) => Some((Step::Key(key.to_owned()), key)),
             _ => trimmed.parse().ok().map(|index| (Step::Index(index), trimmed)),
@@ -404,7 +436,10 @@ mod tests {
 
     fn names(text: &str) -> Vec<String> {
         let parsed = parse(text).unwrap();
-        parsed.expressions().flat_map(|e| e.references.iter().map(Reference::to_string)).collect()
+        parsed
+            .expressions()
+            .flat_map(|e| e.references.iter().map(Reference::to_string))
+            .collect()
     }
 
     fn error(text: &str) -> String {
@@ -415,9 +450,18 @@ mod tests {
     #[test]
     fn references_are_found_and_filters_tests_strings_and_keywords_are_not() {
         assert_eq!(names("{{ tasks.pull.events }}"), ["tasks.pull.events"]);
-        assert_eq!(names("a {{ params.a }} b {{vars['b c'].d}}"), ["params.a", "vars.b c.d"]);
-        assert_eq!(names("{{ params.x | default(value=vars.y) }}"), ["params.x", "vars.y"]);
-        assert_eq!(names("{{ 'params.no' ~ run.id if run.time is not none else 3.5 }}"), ["run.id", "run.time"]);
+        assert_eq!(
+            names("a {{ params.a }} b {{vars['b c'].d}}"),
+            ["params.a", "vars.b c.d"]
+        );
+        assert_eq!(
+            names("{{ params.x | default(value=vars.y) }}"),
+            ["params.x", "vars.y"]
+        );
+        assert_eq!(
+            names("{{ 'params.no' ~ run.id if run.time is not none else 3.5 }}"),
+            ["run.id", "run.time"]
+        );
         assert_eq!(names("{{ tasks.a.list[0].name }}"), ["tasks.a.list.0.name"]);
         assert_eq!(names("{{ tasks.a[params.k].name }}"), ["tasks.a", "params.k"]);
         assert_eq!(names("{{ {'a': {'b': run.id}} }}"), ["run.id"]);
@@ -435,8 +479,14 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_is_refused_where_it_stands() {
-        assert_eq!(error("x {% for %}"), "\"{%\" statements (`{%`) do not exist here, only `{{ … }}`");
-        assert_eq!(error("{# c #}"), "\"{#\" comments (`{#`) do not exist here, only `{{ … }}`");
+        assert_eq!(
+            error("x {% for %}"),
+            "\"{%\" statements (`{%`) do not exist here, only `{{ … }}`"
+        );
+        assert_eq!(
+            error("{# c #}"),
+            "\"{#\" comments (`{#`) do not exist here, only `{{ … }}`"
+        );
         assert_eq!(error("é {{ run.id "), "\"{{\" `{{` is never closed by `}}`");
         assert!(error("{{- run.id }}").contains("white-space control"));
         assert!(error("{{ range(9) }}").contains("calls do not exist"));

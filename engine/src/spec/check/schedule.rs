@@ -1,0 +1,128 @@
+//! Schedules: the cron expression, the zone, the params of the runs they make.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use indexmap::IndexMap;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+use super::super::decode::{Doc, Section, Text};
+use super::super::diagnostic::Problem;
+use super::super::raw::{RawSchedule, decode_given};
+use super::cron::find_mistake;
+use crate::graph::{ParamSpec, ScheduleSpec};
+use crate::id::ScheduleName;
+
+/// Checks all schedules. The answer counts only if no problem was noted.
+pub(super) fn check(
+    doc: Doc<'_>,
+    raw: Vec<RawSchedule<'_>>,
+    params: &IndexMap<String, ParamSpec>,
+) -> Vec<ScheduleSpec> {
+    let mut seen = BTreeSet::new();
+    raw.into_iter()
+        .filter_map(|schedule| check_one(doc, schedule, params, &mut seen))
+        .collect()
+}
+
+fn check_one(
+    doc: Doc<'_>,
+    raw: RawSchedule<'_>,
+    params: &IndexMap<String, ParamSpec>,
+    seen: &mut BTreeSet<String>,
+) -> Option<ScheduleSpec> {
+    let name = schedule_name(doc, &raw, seen);
+    let timezone = raw.timezone.as_ref().map_or("UTC", |text| text.value.as_str());
+    if let Some(text) = &raw.timezone {
+        check_zone(doc, text);
+    }
+    let given = given_params(doc, raw.params.as_ref(), params, raw.span.clone());
+    let cron = raw.cron.as_ref()?;
+    if let Some(mistake) = find_mistake(&cron.value, raw.dom_dow) {
+        let problem = Problem::new("bad-cron", doc.place(cron, mistake.range), mistake.message);
+        doc.problems.add(Problem {
+            help: mistake.help,
+            ..problem
+        });
+    }
+    Some(ScheduleSpec {
+        name: name?,
+        cron: cron.value.clone(),
+        timezone: timezone.to_owned(),
+        dom_dow: raw.dom_dow,
+        missed: raw.missed,
+        missed_window: raw.missed_window,
+        params: given,
+    })
+}
+
+fn schedule_name(doc: Doc<'_>, raw: &RawSchedule<'_>, seen: &mut BTreeSet<String>) -> Option<ScheduleName> {
+    let written = raw.name.as_ref().map_or("default", |text| text.value.as_str());
+    let span = raw
+        .name
+        .as_ref()
+        .map_or_else(|| raw.span.clone(), |text| text.span.clone());
+    if !seen.insert(written.to_lowercase()) {
+        let problem = Problem::new(
+            "duplicate-name",
+            span.clone(),
+            format!("another schedule is called `{written}`"),
+        );
+        doc.problems
+            .add(problem.help("give each schedule a `name` of its own; without one it is `default`"));
+    }
+    ScheduleName::new(written)
+        .map_err(|error| doc.report("bad-name", span, error.to_string()))
+        .ok()
+}
+
+fn check_zone(doc: Doc<'_>, text: &Text) {
+    let known = TimeZone::get(&text.value).is_ok() && !text.value.is_empty();
+    if known {
+        return;
+    }
+    let message = format!("there is no time zone \"{}\"", text.value);
+    let problem = Problem::new("unknown-zone", text.span.clone(), message);
+    let zones: Vec<String> = jiff::tz::db().available().map(|zone| zone.to_string()).collect();
+    let near = super::super::suggest::nearest(&text.value, zones.iter().map(String::as_str));
+    doc.problems.add(problem.help(near.map_or_else(
+        || "write an IANA name like \"UTC\" or \"Europe/Berlin\"".to_owned(),
+        |near| format!("did you mean \"{near}\"?"),
+    )));
+}
+
+fn given_params(
+    doc: Doc<'_>,
+    section: Option<&Section<'_>>,
+    params: &IndexMap<String, ParamSpec>,
+    span: Range<usize>,
+) -> BTreeMap<String, Value> {
+    let mut given = BTreeMap::new();
+    let mut named = BTreeSet::new();
+    for (key, node) in section.into_iter().flat_map(Section::entries) {
+        named.insert(key.value.clone());
+        match params.get(&key.value) {
+            Some(spec) => {
+                given.extend(decode_given(doc, node, &key.value, &spec.kind).map(|value| (key.value, value)));
+            }
+            None => {
+                let message = format!("there is no param `{}`", key.value);
+                let problem = Problem::new("unknown-param", key.span, message);
+                doc.problems
+                    .add_unknown(problem, &key.value, params.keys().map(String::as_str));
+            }
+        }
+    }
+    for (name, _) in params
+        .iter()
+        .filter(|(name, spec)| spec.default.is_none() && !named.contains(*name))
+    {
+        let message = format!("this schedule gives no value for param `{name}`, which has no default");
+        let problem = Problem::new("missing-param", span.clone(), message);
+        doc.problems.add(problem.help(format!(
+            "add params = {{ {name} = … }}, or a default to [params.{name}]"
+        )));
+    }
+    given
+}

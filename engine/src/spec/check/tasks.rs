@@ -1,0 +1,428 @@
+//! Tasks: plugins, references and the needs they imply, inputs, gates, files, cycles.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use serde_json::json;
+use toml::de::{DeTable, DeValue};
+
+use super::super::decode::{Node, Text};
+use super::super::diagnostic::Problem;
+use super::super::raw::RawTask;
+use super::super::vars::PREFIX;
+use super::Checker;
+use super::fit::{Fitter, Place, missing};
+use super::names::Names;
+use crate::gate::Gate;
+use crate::graph::{Task, find_cycles};
+use crate::id::{TaskIdx, TaskName};
+use crate::template::{Reference, has_expression, parse};
+
+/// A need and the place it comes from.
+struct Edge {
+    to: TaskIdx,
+    span: Range<usize>,
+}
+
+/// Checks all tasks; answers them, and the files that belong to the flow. The answer counts only if no problem was noted.
+pub(super) fn check<'d>(
+    checker: Checker<'d>,
+    raw: Vec<RawTask<'d>>,
+    names: &Names<'d>,
+) -> (Vec<Task>, BTreeMap<String, String>) {
+    distinct(checker, &raw);
+    let edges: Vec<Vec<Edge>> = raw
+        .iter()
+        .map(|task| TaskCheck { checker, names, task }.run())
+        .collect();
+    report_cycles(checker, names, &edges);
+    let mut files = BTreeMap::new();
+    let mut tasks = Vec::with_capacity(raw.len());
+    for (idx, task) in raw.into_iter().enumerate() {
+        check_evidence(checker, names, (idx, &task), &edges);
+        let named = named_files(checker, &task);
+        files.extend(named.iter().map(|(path, text)| (path.clone(), text.clone())));
+        tasks.extend(seal(task, idx, names, &edges[idx], named.into_keys().collect()));
+    }
+    (tasks, files)
+}
+
+fn distinct(checker: Checker<'_>, tasks: &[RawTask<'_>]) {
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for task in tasks {
+        let name = &task.name;
+        if let Err(error) = TaskName::new(&name.value) {
+            checker
+                .doc
+                .report("bad-name", name.span.clone(), error.to_string());
+        }
+        if let Some(other) = seen.insert(name.value.to_lowercase(), &name.value) {
+            let message = format!("task `{}` differs from task `{other}` only by case", name.value);
+            checker
+                .doc
+                .problems
+                .add(Problem::new("duplicate-task", name.span.clone(), message).help("rename one"));
+        }
+    }
+}
+
+/// The checks of one task.
+struct TaskCheck<'c, 'd> {
+    checker: Checker<'d>,
+    names: &'c Names<'d>,
+    task: &'c RawTask<'d>,
+}
+
+impl<'d> TaskCheck<'_, 'd> {
+    fn run(&self) -> Vec<Edge> {
+        let mut edges = self.written_needs();
+        self.plugin_and_input();
+        if let Some(node) = self.task.with {
+            self.references_in(node, &mut edges);
+        }
+        for (_, value) in &self.task.env {
+            self.references(value, &mut edges);
+        }
+        if let Some(gate) = &self.task.gate {
+            for subject in &gate.subjects {
+                self.references(subject, &mut edges);
+                self.gate_subject(subject);
+            }
+            if let Some(message) = &gate.message {
+                self.references(message, &mut edges);
+            }
+        }
+        edges
+    }
+
+    fn written_needs(&self) -> Vec<Edge> {
+        let mut edges = Vec::new();
+        for need in &self.task.needs {
+            match self.names.find(&need.value) {
+                Some(to) => edges.push(Edge {
+                    to,
+                    span: need.span.clone(),
+                }),
+                None => self.unknown_task(need),
+            }
+        }
+        edges
+    }
+
+    fn unknown_task(&self, need: &Text) {
+        let problem = Problem::new(
+            "unknown-task",
+            need.span.clone(),
+            format!("there is no task `{}`", need.value),
+        );
+        self.checker
+            .doc
+            .problems
+            .add_unknown(problem, &need.value, self.names.task_names());
+    }
+
+    fn plugin_and_input(&self) {
+        let Some(uses) = &self.task.uses else { return };
+        let Some(plugin) = self.checker.registry.get(&uses.value) else {
+            let problem = Problem::new(
+                "unknown-plugin",
+                uses.span.clone(),
+                format!("there is no plugin `{}`", uses.value),
+            );
+            let known: Vec<&str> = self
+                .checker
+                .registry
+                .iter()
+                .map(|plugin| plugin.descriptor().name)
+                .collect();
+            self.checker
+                .doc
+                .problems
+                .add_unknown(problem, &uses.value, known.iter().copied());
+            return;
+        };
+        let fitter = Fitter {
+            doc: self.checker.doc,
+            names: self.names,
+        };
+        let input = &plugin.descriptor().input;
+        let found = match self.task.with.map(|node| (node.span(), node.get_ref())) {
+            Some((span, DeValue::Table(table))) => fitter.table(table, input, &Place { span, label: "with" }),
+            Some(_) => Vec::new(),
+            None => {
+                let place = Place {
+                    span: self.task.span.clone(),
+                    label: "with",
+                };
+                missing(&DeTable::new(), input, &place)
+            }
+        };
+        found
+            .into_iter()
+            .for_each(|problem| self.checker.doc.problems.add(problem));
+    }
+
+    /// Every text below a value.
+    fn references_in(&self, node: Node<'d>, edges: &mut Vec<Edge>) {
+        match node.get_ref() {
+            DeValue::String(text) if has_expression(text) || text.contains("${") => {
+                self.references(
+                    &Text {
+                        value: text.to_string(),
+                        span: node.span(),
+                    },
+                    edges,
+                );
+            }
+            DeValue::Array(items) => items.iter().for_each(|item| self.references_in(item, edges)),
+            DeValue::Table(table) => table.values().for_each(|item| self.references_in(item, edges)),
+            _ => {}
+        }
+    }
+
+    fn references(&self, text: &Text, edges: &mut Vec<Edge>) {
+        let doc = self.checker.doc;
+        if let Some(at) = text
+            .value
+            .find("${")
+            .filter(|at| text.value[at + 2..].starts_with(PREFIX))
+        {
+            let end = text.value[at..]
+                .find('}')
+                .map_or(text.value.len(), |found| at + found + 1);
+            let problem = Problem::new(
+                "bad-variable",
+                doc.place(text, at..end),
+                "variables are read only in `[vars]`",
+            );
+            doc.problems
+                .add(problem.help("give it a name there, and write \"{{ vars.NAME }}\" here"));
+        }
+        match parse(&text.value) {
+            Ok(parsed) => {
+                for reference in parsed.expressions().flat_map(|expression| &expression.references) {
+                    self.reference(text, reference, edges);
+                }
+            }
+            Err(error) => doc.report(
+                "bad-template",
+                doc.place(text, error.range.clone()),
+                error.message,
+            ),
+        }
+    }
+
+    fn reference(&self, text: &Text, reference: &Reference, edges: &mut Vec<Edge>) {
+        let doc = self.checker.doc;
+        if let Err(unknown) = self.names.lookup(reference) {
+            let step = reference.ranges[unknown.position].clone();
+            let problem = Problem {
+                help: unknown.help,
+                ..Problem::new(unknown.code, doc.place(text, step), unknown.message)
+            };
+            let wrong = reference.path[unknown.position].to_string();
+            if unknown.code == "unknown-task" {
+                doc.problems.add_unknown(problem, &wrong, self.names.task_names());
+            } else {
+                doc.problems
+                    .add_unknown(problem, &wrong, unknown.known.iter().map(String::as_str));
+            }
+        }
+        if reference.key(0) == Some("tasks")
+            && let Some(to) = reference.key(1).and_then(|name| self.names.find(name))
+        {
+            edges.push(Edge {
+                to,
+                span: doc.place(text, reference.range()),
+            });
+        }
+    }
+
+    /// A rule judges one value: a number, an interval, or the word that there is no baseline.
+    fn gate_subject(&self, text: &Text) {
+        let doc = self.checker.doc;
+        if parse(&text.value).is_ok_and(|parsed| parsed.whole().is_none()) {
+            let problem = Problem::new(
+                "impossible-rule",
+                text.span.clone(),
+                "a rule judges a value, not a text",
+            );
+            doc.problems
+                .add(problem.help("write one expression and nothing else: \"{{ tasks.NAME.OUTPUT }}\""));
+            return;
+        }
+        let judged = json!({"type": ["number", "object"]});
+        let fitter = Fitter {
+            doc,
+            names: self.names,
+        };
+        if let Some(problem) = fitter.template(text, &judged, "what a rule judges") {
+            doc.problems.add(Problem {
+                message: problem.message.replacen('`', "", 2),
+                ..problem
+            });
+        }
+    }
+}
+
+fn report_cycles(checker: Checker<'_>, names: &Names<'_>, edges: &[Vec<Edge>]) {
+    let lists: Vec<Vec<TaskIdx>> = edges
+        .iter()
+        .map(|list| list.iter().map(|edge| edge.to).collect())
+        .collect();
+    let needs: Vec<&[TaskIdx]> = lists.iter().map(Vec::as_slice).collect();
+    for cycle in find_cycles(&needs) {
+        let [first, second, ..] = cycle.as_slice() else {
+            continue;
+        };
+        let path: Vec<&str> = cycle
+            .iter()
+            .map(|&idx| names.facts[idx as usize].name.as_str())
+            .collect();
+        let span = edges[*first as usize]
+            .iter()
+            .find(|edge| edge.to == *second)
+            .map(|edge| edge.span.clone());
+        let shown = match path.len() {
+            0..=40 => path.join(" → "),
+            count => format!(
+                "{} → … → {}",
+                path[..20].join(" → "),
+                path[count - 20..].join(" → ")
+            ),
+        };
+        let problem = Problem::new("cycle", span.unwrap_or_default(), format!("cycle: {shown}"));
+        let help = if cycle.len() == 2 {
+            "a task cannot need itself".to_owned()
+        } else {
+            "each needs the next, so none could ever start; remove one of these needs".to_owned()
+        };
+        checker.doc.problems.add(problem.help(help));
+    }
+}
+
+fn check_evidence(
+    checker: Checker<'_>,
+    names: &Names<'_>,
+    (idx, task): (usize, &RawTask<'_>),
+    edges: &[Vec<Edge>],
+) {
+    let evidence = task.gate.as_ref().map_or(&[][..], |gate| &gate.evidence);
+    if evidence.is_empty() {
+        return;
+    }
+    let mut before = BTreeSet::new();
+    let mut open: Vec<usize> = vec![idx];
+    while let Some(next) = open.pop() {
+        open.extend(
+            edges[next]
+                .iter()
+                .filter(|edge| before.insert(edge.to))
+                .map(|edge| edge.to as usize),
+        );
+    }
+    for text in evidence {
+        match names.find(&text.value) {
+            None => {
+                let problem = Problem::new(
+                    "unknown-task",
+                    text.span.clone(),
+                    format!("there is no task `{}`", text.value),
+                );
+                checker
+                    .doc
+                    .problems
+                    .add_unknown(problem, &text.value, names.task_names());
+            }
+            Some(to) if !before.contains(&to) => {
+                let message = format!(
+                    "task `{}` need not have ended when this gate is judged",
+                    text.value
+                );
+                let problem = Problem::new("impossible-gate", text.span.clone(), message);
+                checker
+                    .doc
+                    .problems
+                    .add(problem.help(format!("add needs = [\"{}\"]", text.value)));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// The files a task names, with their texts.
+fn named_files(checker: Checker<'_>, task: &RawTask<'_>) -> BTreeMap<String, String> {
+    let mut named = BTreeMap::new();
+    let with = task.with.and_then(|node| node.get_ref().as_table());
+    let inputs = with
+        .into_iter()
+        .flat_map(|with| with.iter())
+        .filter(|(key, _)| key.get_ref().ends_with("_file"));
+    let inputs = inputs.filter_map(|(_, node)| Some((node.get_ref().as_str()?.to_owned(), node.span())));
+    let listed = task
+        .files
+        .iter()
+        .map(|text| (text.value.clone(), text.span.clone()));
+    for (path, span) in inputs.chain(listed) {
+        if has_expression(&path) {
+            let problem = Problem::new(
+                "template-not-here",
+                span,
+                "files are read when the flow is applied, before any run",
+            );
+            checker.doc.problems.add(problem.help("write the path itself"));
+            continue;
+        }
+        match checker.source.files.get(&path) {
+            Some(Ok(text)) => {
+                named.insert(path, text.clone());
+            }
+            Some(Err(error)) => checker
+                .doc
+                .report("bad-file", span, format!("file `{path}`: {error}")),
+            None => checker
+                .doc
+                .report("bad-file", span, format!("file `{path}` was not read")),
+        }
+    }
+    named
+}
+
+/// The task as it is stored; `None` only where a problem was noted.
+fn seal(
+    task: RawTask<'_>,
+    idx: usize,
+    names: &Names<'_>,
+    edges: &[Edge],
+    files: Vec<String>,
+) -> Option<Task> {
+    let facts = &names.facts[idx];
+    let needs: BTreeSet<TaskIdx> = edges.iter().map(|edge| edge.to).collect();
+    let gate = task.gate.map(|gate| Gate {
+        rules: gate.rules,
+        approval: gate.approval,
+        evidence: gate
+            .evidence
+            .iter()
+            .filter_map(|text| TaskName::new(&text.value).ok())
+            .collect(),
+    });
+    Some(Task {
+        name: TaskName::new(task.name.value).ok()?,
+        uses: task.uses?.value,
+        description: task.description,
+        with: facts.with.clone(),
+        needs: needs.into_iter().collect(),
+        retry: task.retry,
+        timeout: task.timeout,
+        gate,
+        env: task
+            .env
+            .into_iter()
+            .map(|(key, value)| (key.value, value.value))
+            .collect(),
+        on_worker_lost: task.on_worker_lost,
+        isolation: facts.plugin?.descriptor().isolation,
+        files,
+    })
+}

@@ -1,0 +1,181 @@
+//! The parts of a flow file as decoded: types are right, what they name is not yet looked up.
+
+mod gate;
+mod param;
+mod task;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::decode::{Doc, Node, Section, Text};
+use super::diagnostic::Problem;
+use crate::graph::{DomDow, Missed, Overlap};
+
+pub(super) use param::{RawParam, TYPES as PARAM_TYPES, decode_given};
+pub(super) use task::RawTask;
+
+/// A whole file.
+pub(super) struct Raw<'d> {
+    pub head: Head,
+    pub schedules: Vec<RawSchedule<'d>>,
+    pub params: Vec<RawParam>,
+    pub vars: Vec<(Text, Node<'d>)>,
+    pub tasks: Vec<RawTask<'d>>,
+}
+
+/// The `[flow]` table.
+#[derive(Default)]
+pub(super) struct Head {
+    pub name: Option<Text>,
+    pub description: Option<String>,
+    pub owner: Option<String>,
+    pub tags: Vec<String>,
+    pub timeout: Option<Duration>,
+    pub expected: Option<Duration>,
+    pub overlap: Overlap,
+    pub max_active: u32,
+}
+
+/// A `[[schedule]]`.
+pub(super) struct RawSchedule<'d> {
+    pub span: Range<usize>,
+    pub name: Option<Text>,
+    pub cron: Option<Text>,
+    pub timezone: Option<Text>,
+    pub dom_dow: Option<DomDow>,
+    pub missed: Missed,
+    pub missed_window: Duration,
+    pub params: Option<Section<'d>>,
+}
+
+pub(super) const ROOT_KEYS: [&str; 5] = ["flow", "schedule", "params", "vars", "tasks"];
+const FLOW_KEYS: [&str; 8] = [
+    "name",
+    "description",
+    "owner",
+    "tags",
+    "timeout",
+    "expected",
+    "overlap",
+    "max_active",
+];
+const SCHEDULE_KEYS: [&str; 7] = [
+    "name",
+    "cron",
+    "timezone",
+    "dom_dow",
+    "missed",
+    "missed_window",
+    "params",
+];
+pub(super) const OVERLAPS: [&str; 4] = ["skip", "queue", "cancel_previous", "allow"];
+pub(super) const MISSED: [&str; 3] = ["skip", "latest", "all"];
+const A_DAY: Duration = Duration::from_secs(86_400);
+
+/// Decodes a file.
+pub(super) fn decode<'d>(doc: Doc<'d>, root: &'d DeTable<'d>) -> Raw<'d> {
+    let root = Section {
+        doc,
+        table: root,
+        span: first_line(doc.text),
+        label: "a flow file".to_owned(),
+    };
+    root.only(&ROOT_KEYS);
+    let entries = |key: &str, label: &str| {
+        let section = root.get(key).and_then(|node| doc.open(node, label));
+        section
+            .into_iter()
+            .flat_map(|section| section.entries().collect::<Vec<_>>())
+    };
+    Raw {
+        head: head(&root),
+        schedules: root
+            .tables("schedule")
+            .into_iter()
+            .filter_map(|node| schedule(doc, node))
+            .collect(),
+        params: entries("params", "[params]")
+            .filter_map(|(key, node)| param::decode(doc, key, node))
+            .collect(),
+        vars: entries("vars", "[vars]").collect(),
+        tasks: tasks(&root, entries("tasks", "[tasks]").collect()),
+    }
+}
+
+fn first_line(text: &str) -> Range<usize> {
+    0..text.find('\n').unwrap_or(text.len())
+}
+
+fn head(root: &Section<'_>) -> Head {
+    let fallback = Head {
+        max_active: 1,
+        ..Head::default()
+    };
+    let Some(node) = root.get("flow") else {
+        let problem = Problem::new(
+            "missing-key",
+            root.span.clone(),
+            "a flow file needs a `[flow]` table",
+        );
+        root.doc
+            .problems
+            .add(problem.help("begin with:  [flow]  and  name = \"…\""));
+        return fallback;
+    };
+    let Some(flow) = root.doc.section(node, "[flow]", &FLOW_KEYS) else {
+        return fallback;
+    };
+    let (timeout, expected) = (flow.duration("timeout"), flow.duration("expected"));
+    if let (Some(timeout), Some(expected)) = (timeout, expected)
+        && expected >= timeout
+    {
+        let message = "`expected` is not below `timeout`: no run can be overdue before it times out";
+        root.doc
+            .report("impossible-bound", flow.span_of("expected"), message);
+    }
+    Head {
+        name: flow.required("name"),
+        description: flow.text("description").map(|t| t.value),
+        owner: flow.text("owner").map(|t| t.value),
+        tags: flow.texts("tags").into_iter().map(|t| t.value).collect(),
+        timeout,
+        expected,
+        overlap: flow.choice("overlap", &OVERLAPS).unwrap_or_default(),
+        max_active: flow.count("max_active", 1..10_001).unwrap_or(1),
+    }
+}
+
+fn schedule<'d>(doc: Doc<'d>, node: Node<'d>) -> Option<RawSchedule<'d>> {
+    let section = doc.section(node, "[[schedule]]", &SCHEDULE_KEYS)?;
+    Some(RawSchedule {
+        name: section.text("name"),
+        cron: section.required("cron"),
+        timezone: section.text("timezone"),
+        dom_dow: section.choice("dom_dow", &["or", "and"]),
+        missed: section.choice("missed", &MISSED).unwrap_or_default(),
+        missed_window: section.duration("missed_window").unwrap_or(A_DAY),
+        params: section
+            .get("params")
+            .and_then(|node| doc.open(node, "params of a schedule")),
+        span: section.span,
+    })
+}
+
+fn tasks<'d>(root: &Section<'d>, entries: Vec<(Text, Node<'d>)>) -> Vec<RawTask<'d>> {
+    if entries.is_empty() && root.get("tasks").is_none_or(|node| node.get_ref().is_table()) {
+        let problem = Problem::new(
+            "missing-key",
+            root.span_of("tasks"),
+            "a flow file needs at least one task",
+        );
+        root.doc
+            .problems
+            .add(problem.help("add:  [tasks.NAME]  and  uses = \"PLUGIN\""));
+    }
+    entries
+        .into_iter()
+        .filter_map(|(key, node)| task::decode(root.doc, key, node))
+        .collect()
+}

@@ -1,0 +1,129 @@
+//! A `[tasks.NAME]` table.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::super::decode::{Doc, Node, Section, Text};
+use super::gate::{self, RawGate};
+use crate::graph::OnWorkerLost;
+use crate::retry::RetryPolicy;
+
+/// A task as decoded.
+pub(in crate::spec) struct RawTask<'d> {
+    pub name: Text,
+    pub span: Range<usize>,
+    pub uses: Option<Text>,
+    pub description: Option<String>,
+    pub with: Option<Node<'d>>,
+    pub needs: Vec<Text>,
+    pub retry: RetryPolicy,
+    pub timeout: Option<Duration>,
+    pub gate: Option<RawGate>,
+    pub env: Vec<(Text, Text)>,
+    pub on_worker_lost: OnWorkerLost,
+    pub files: Vec<Text>,
+}
+
+const KEYS: [&str; 10] = [
+    "uses",
+    "description",
+    "with",
+    "needs",
+    "retry",
+    "timeout",
+    "gate",
+    "env",
+    "on_worker_lost",
+    "files",
+];
+const RETRY_KEYS: [&str; 5] = ["attempts", "delay", "backoff", "max_delay", "jitter"];
+
+pub(super) fn decode<'d>(doc: Doc<'d>, name: Text, node: Node<'d>) -> Option<RawTask<'d>> {
+    let label = format!("task `{}`", name.value);
+    let section = doc.section(node, &label, &KEYS)?;
+    let with = section
+        .get("with")
+        .and_then(|node| doc.open(node, "with").map(|_| node));
+    Some(RawTask {
+        uses: section.required("uses"),
+        description: section.text("description").map(|t| t.value),
+        with,
+        needs: section.texts("needs"),
+        retry: section
+            .get("retry")
+            .map_or_else(RetryPolicy::default, |node| retry(doc, node)),
+        timeout: section.duration("timeout"),
+        gate: section.get("gate").and_then(|node| gate::decode(doc, node)),
+        env: section.get("env").map_or_else(Vec::new, |node| env(doc, node)),
+        on_worker_lost: section
+            .choice("on_worker_lost", &["retry", "fail"])
+            .unwrap_or_default(),
+        files: section.texts("files"),
+        span: section.span,
+        name,
+    })
+}
+
+fn retry<'d>(doc: Doc<'d>, node: Node<'d>) -> RetryPolicy {
+    let mut policy = RetryPolicy::default();
+    let Some(section) = doc.section(node, "`retry`", &RETRY_KEYS) else {
+        return policy;
+    };
+    policy.attempts = section.count("attempts", 1..1001).unwrap_or(policy.attempts);
+    policy.delay = section.duration("delay").unwrap_or(policy.delay);
+    policy.max_delay = section
+        .duration("max_delay")
+        .unwrap_or(policy.max_delay.max(policy.delay));
+    policy.backoff = bounded(&section, "backoff", [1.0, 100.0]).unwrap_or(policy.backoff);
+    policy.jitter = bounded(&section, "jitter", [0.0, 1.0]).unwrap_or(policy.jitter);
+    if policy.max_delay < policy.delay {
+        let message = "`max_delay` is shorter than `delay`: no pause can be both";
+        doc.report("impossible-bound", section.span_of("max_delay"), message);
+    }
+    if policy.attempts == 1 {
+        let idle = RETRY_KEYS[1..].iter().find(|key| section.get(key).is_some());
+        if let Some(key) = idle {
+            let message =
+                format!("`{key}` has no effect: with one attempt nothing is tried again; set `attempts`");
+            doc.report("impossible-bound", section.span_of(key), message);
+        }
+    }
+    policy
+}
+
+fn bounded(section: &Section<'_>, key: &str, [min, max]: [f64; 2]) -> Option<f64> {
+    let value = section.number(key)?;
+    if !(min..=max).contains(&value) {
+        let message = format!("`{key}` must be between {min} and {max}");
+        section.doc.report("wrong-value", section.span_of(key), message);
+        return None;
+    }
+    Some(value)
+}
+
+fn env<'d>(doc: Doc<'d>, node: Node<'d>) -> Vec<(Text, Text)> {
+    let Some(section) = doc.open(node, "env") else {
+        return Vec::new();
+    };
+    let mut pairs = Vec::new();
+    for (key, node) in section.entries() {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if key.value.is_empty()
+            || !key.value.chars().all(plain)
+            || key.value.starts_with(|c: char| c.is_ascii_digit())
+        {
+            let message = format!("`{}` is no name of an environment variable", key.value);
+            doc.report("bad-name", key.span.clone(), message);
+        } else if key.value.starts_with("TIDEGATE_") {
+            let message = format!(
+                "`{}`: names that begin with TIDEGATE_ are set by the engine",
+                key.value
+            );
+            doc.report("bad-name", key.span.clone(), message);
+        }
+        if let Some(text) = doc.text(node, &key.value) {
+            pairs.push((key, text));
+        }
+    }
+    pairs
+}
