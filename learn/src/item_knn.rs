@@ -1,0 +1,115 @@
+//! Item-based nearest neighbours: cosine of co-visits with shrinkage.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Csr, IdMap, Interactions};
+use crate::recommender::{Query, Recommender, Standing, Visit};
+
+/// What makes a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Params {
+    /// Added to the cosine's denominator, so that few co-visits weigh little.
+    pub shrink: f32,
+    /// Neighbours kept per item.
+    pub neighbours: usize,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { shrink: 20.0, neighbours: 100 }
+    }
+}
+
+/// The neighbour lists: similarity of items i and j is |users of both| / (√(|users of i|·|users of j|) + shrink).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ItemKnn {
+    items: IdMap,
+    /// `offsets[i]..offsets[i + 1]` are the neighbours of item `i`, by ascending index.
+    offsets: Vec<usize>,
+    neighbours: Vec<(u32, f32)>,
+    popularity: Vec<f32>,
+}
+
+impl ItemKnn {
+    /// Counts co-visits, both cores; the result does not depend on their number.
+    pub fn fit(data: &Interactions, params: Params) -> Self {
+        let by_user = Csr::from_interactions(data);
+        let by_item = by_user.transposed();
+        let lists: Vec<Vec<(u32, f32)>> = (0..by_item.height() as u32)
+            .into_par_iter()
+            .map_init(|| vec![0u32; by_item.height()], |counts, item| neighbours(item, &by_user, &by_item, params, counts))
+            .collect();
+        let mut offsets = vec![0];
+        for list in &lists {
+            offsets.push(offsets[offsets.len() - 1] + list.len());
+        }
+        let popularity = data.popularity().iter().map(|count| *count as f32).collect();
+        Self { items: data.items().as_ref().clone(), offsets, neighbours: lists.concat(), popularity }
+    }
+
+    /// Neighbours of an item with their similarities, by ascending index.
+    pub fn neighbours(&self, item: u32) -> &[(u32, f32)] {
+        &self.neighbours[self.offsets[item as usize]..self.offsets[item as usize + 1]]
+    }
+
+    /// Adds `weight` times the similarity of each neighbour of `item` to `scores`.
+    pub(crate) fn spread(&self, item: u32, weight: f32, scores: &mut [f32]) {
+        for (neighbour, similarity) in self.neighbours(item) {
+            scores[*neighbour as usize] += weight * similarity;
+        }
+    }
+}
+
+fn neighbours(item: u32, by_user: &Csr, by_item: &Csr, params: Params, counts: &mut [u32]) -> Vec<(u32, f32)> {
+    for user in by_item.row(item) {
+        for other in by_user.row(*user) {
+            counts[*other as usize] += 1;
+        }
+    }
+    counts[item as usize] = 0;
+    let size = |index: u32| by_item.row(index).len() as f32;
+    let similarity = |(other, count): (usize, &mut u32)| {
+        let common = std::mem::take(count) as f32;
+        let denominator = (size(item) * size(other as u32)).sqrt() + params.shrink;
+        (common > 0.0).then(|| (other as u32, common / denominator))
+    };
+    let mut list: Vec<(u32, f32)> = counts.iter_mut().enumerate().filter_map(similarity).collect();
+    if list.len() > params.neighbours {
+        let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        list.select_nth_unstable_by(params.neighbours, order);
+        list.truncate(params.neighbours);
+        list.sort_unstable_by_key(|neighbour| neighbour.0);
+    }
+    list
+}
+
+/// The different items of a history, ascending.
+pub(crate) fn distinct(history: &[Visit]) -> Vec<u32> {
+    let mut items: Vec<u32> = history.iter().map(|visit| visit.item).collect();
+    items.sort_unstable();
+    items.dedup();
+    items
+}
+
+impl Recommender for ItemKnn {
+    fn kind(&self) -> &'static str {
+        "item_knn"
+    }
+
+    fn items(&self) -> &IdMap {
+        &self.items
+    }
+
+    fn score(&self, query: &Query<'_>, scores: &mut [f32]) -> Standing {
+        if query.history.is_empty() {
+            scores.copy_from_slice(&self.popularity);
+            return Standing::Fallback;
+        }
+        scores.fill(0.0);
+        for item in distinct(query.history) {
+            self.spread(item, 1.0, scores);
+        }
+        Standing::FoldedIn
+    }
+}

@@ -1,0 +1,77 @@
+//! LambdaMART: gradient-boosted trees for lists, with histograms, leaf-wise growth and LightGBM's normalisation.
+
+mod bins;
+mod forest;
+mod gradient;
+mod grow;
+mod train;
+
+use serde::{Deserialize, Serialize};
+
+pub use forest::{Forest, Node};
+
+use crate::progress::{Observer, TrainError};
+
+/// How to train.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Params {
+    /// Number of trees.
+    pub trees: u32,
+    /// Leaves per tree, at most.
+    pub leaves: usize,
+    /// Shrinkage of each tree.
+    pub learning_rate: f64,
+    /// Rows per leaf, at least.
+    pub min_rows: usize,
+    /// Sum of second derivatives per leaf, at least.
+    pub min_hessian: f64,
+    /// Added to a leaf's sum of second derivatives.
+    pub l2: f64,
+    /// Only pairs with one row in the best so many places count.
+    pub truncation: usize,
+    /// Distinct values of a feature that are told apart, at most 255.
+    pub bins: usize,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            trees: 100,
+            leaves: 31,
+            learning_rate: 0.1,
+            min_rows: 20,
+            min_hessian: 1e-3,
+            l2: 0.0,
+            truncation: 30,
+            bins: 255,
+        }
+    }
+}
+
+/// Rows of features with labels, in groups; a group is one list to be ordered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    /// Number of features.
+    pub width: usize,
+    /// Row-major, rows × width; all finite.
+    pub features: Vec<f32>,
+    /// 0 or 1 per row.
+    pub labels: Vec<u8>,
+    /// Rows per group, in order; they sum to the number of rows.
+    pub groups: Vec<usize>,
+}
+
+impl Forest {
+    /// Trains; the same table and parameters give the same forest with any number of threads.
+    ///
+    /// `resume` takes what [`Observer::checkpoint`] was offered; the result is that of the uninterrupted training.
+    pub fn fit(
+        table: &Table,
+        params: &Params,
+        resume: Option<&[u8]>,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, TrainError> {
+        train::fit(table, params, resume, observer)
+    }
+}
