@@ -49,11 +49,21 @@ pub(super) fn changes(candidate: &Evaluation, production: Option<&Compared>) -> 
 }
 
 /// The relative change of one metric.
-pub(super) fn change(candidate: &Evaluation, production: Option<&Compared>, metric: Metric) -> Result<Change, Failure> {
-    let Some(production) = production else { return Ok(Change::absent()) };
-    let change = candidate.change(&production.judged, metric, &Bootstrap::one_sided()).map_err(Failure::NotPaired)?;
+pub(super) fn change(
+    candidate: &Evaluation,
+    production: Option<&Compared>,
+    metric: Metric,
+) -> Result<Change, Failure> {
+    let Some(production) = production else {
+        return Ok(Change::absent());
+    };
+    let change = candidate
+        .change(&production.judged, metric, &Bootstrap::one_sided())
+        .map_err(Failure::NotPaired)?;
     Ok(match change {
         Ok(estimate) => Change::Interval(interval(estimate)),
-        Err(why) => Change::Undefined { undefined: why.to_string() },
+        Err(why) => Change::Undefined {
+            undefined: why.to_string(),
+        },
     })
 }

@@ -38,19 +38,32 @@ pub(super) fn judge(
     // Items are often equally popular: of the reference, unlike of a model, ties are no fault.
     let popularity = evaluate(&plain, split, &options(1.0))
         .map_err(|error| Failure::Judge(protocol.name(), "popularity", error))?;
-    Ok(Judged { protocol, model: judged, popularity })
+    Ok(Judged {
+        protocol,
+        model: judged,
+        popularity,
+    })
 }
 
 /// Lists of ten out of the whole catalogue.
 pub(super) fn options(max_tie_share: f64) -> Options {
-    Options { k: K, candidates: CandidateSet::Full, max_tie_share }
+    Options {
+        k: K,
+        candidates: CandidateSet::Full,
+        max_tie_share,
+    }
 }
 
 impl Judged {
     /// The means with their intervals.
     pub fn metrics(&self) -> Result<Six<Interval>, Failure> {
         let undefined = |why| Failure::Metric(self.protocol.name(), why);
-        Six::try_of(|metric| self.model.mean(metric, &Bootstrap::default()).map(interval).map_err(undefined))
+        Six::try_of(|metric| {
+            self.model
+                .mean(metric, &Bootstrap::default())
+                .map(interval)
+                .map_err(undefined)
+        })
     }
 
     /// How much more than popularity, paired user by user.
@@ -65,14 +78,20 @@ impl Judged {
 
 /// An estimate without its n.
 pub(super) fn interval(estimate: Estimate) -> Interval {
-    Interval { value: estimate.value, low: estimate.low, high: estimate.high }
+    Interval {
+        value: estimate.value,
+        low: estimate.low,
+        high: estimate.high,
+    }
 }
 
 /// A relative change, or why there is none.
 pub(super) fn measure(change: Result<Estimate, Undefined>) -> Measure {
     match change {
         Ok(estimate) => Measure::Interval(interval(estimate)),
-        Err(why) => Measure::Undefined { undefined: why.to_string() },
+        Err(why) => Measure::Undefined {
+            undefined: why.to_string(),
+        },
     }
 }
 

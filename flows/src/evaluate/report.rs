@@ -56,7 +56,9 @@ pub enum Change {
 impl Change {
     /// Nothing to compare with.
     pub(super) fn absent() -> Self {
-        Self::Absent { absent: NoBaseline::NoBaseline }
+        Self::Absent {
+            absent: NoBaseline::NoBaseline,
+        }
     }
 }
 
@@ -112,7 +114,14 @@ impl Metrics {
             Named::TemporalFull => &temporal_full,
             Named::RandomUser20Full => &random_user_20_full,
         };
-        let Six { ndcg_at_10, precision_at_10, recall_at_10, hit_rate_at_10, mrr_at_10, map_at_10 } = plain.clone();
+        let Six {
+            ndcg_at_10,
+            precision_at_10,
+            recall_at_10,
+            hit_rate_at_10,
+            mrr_at_10,
+            map_at_10,
+        } = plain.clone();
         Self {
             ndcg_at_10,
             precision_at_10,
@@ -250,18 +259,41 @@ pub(super) fn report(ctx: &Ctx, input: &Input, baseline: Option<&Baseline>) -> R
     let probe = load(&path.join(PROBE), None)?;
     let [temporal_split, random_split] = Named::ALL.map(|protocol| folds.split(protocol));
     step(ctx, 1)?;
-    let temporal = judge(Named::TemporalFull, &temporal_split, model.recommender(), input.max_tie_share)?;
+    let temporal = judge(
+        Named::TemporalFull,
+        &temporal_split,
+        model.recommender(),
+        input.max_tie_share,
+    )?;
     step(ctx, 2)?;
-    let random = judge(Named::RandomUser20Full, &random_split, probe.recommender(), input.max_tie_share)?;
+    let random = judge(
+        Named::RandomUser20Full,
+        &random_split,
+        probe.recommender(),
+        input.max_tie_share,
+    )?;
     step(ctx, 3)?;
-    let production = baseline.map(|baseline| compare::compare(baseline, &temporal_split)).transpose()?;
+    let production = baseline
+        .map(|baseline| compare::compare(baseline, &temporal_split))
+        .transpose()?;
     step(ctx, 4)?;
-    let slices = slices::slices(&folds, &temporal.model, production.as_ref(), input.min_support as usize)?;
+    let slices = slices::slices(
+        &folds,
+        &temporal.model,
+        production.as_ref(),
+        input.min_support as usize,
+    )?;
     let output = Output {
         metrics: Metrics::new(input.headline, temporal.metrics()?, random.metrics()?),
-        lift: PerProtocol { temporal_full: temporal.lift()?, random_user_20_full: random.lift()? },
+        lift: PerProtocol {
+            temporal_full: temporal.lift()?,
+            random_user_20_full: random.lift()?,
+        },
         change: compare::changes(&temporal.model, production.as_ref())?,
-        protocol: PerProtocol { temporal_full: facts(&temporal, &folds), random_user_20_full: facts(&random, &folds) },
+        protocol: PerProtocol {
+            temporal_full: facts(&temporal, &folds),
+            random_user_20_full: facts(&random, &folds),
+        },
         slices,
         guardrails: guardrails(&temporal.model),
         baseline: production.map(|production| production.against),
@@ -273,15 +305,25 @@ pub(super) fn report(ctx: &Ctx, input: &Input, baseline: Option<&Baseline>) -> R
 
 fn step(ctx: &Ctx, done: u64) -> Result<(), Failure> {
     ctx.progress(done, 5);
-    if ctx.is_cancelled() { Err(Failure::Cancelled) } else { Ok(()) }
+    if ctx.is_cancelled() {
+        Err(Failure::Cancelled)
+    } else {
+        Ok(())
+    }
 }
 
 fn same_folds(input: &Input, card: &Card, folds: &Folds) -> Result<(), Failure> {
     if card.sha256 != input.model.sha256 {
-        return Err(Failure::OtherModel { promised: input.model.sha256.clone(), found: card.sha256.clone() });
+        return Err(Failure::OtherModel {
+            promised: input.model.sha256.clone(),
+            found: card.sha256.clone(),
+        });
     }
     if card.folds != folds.cuts.digest {
-        return Err(Failure::OtherFolds { trained: card.folds.clone(), held: folds.cuts.digest.clone() });
+        return Err(Failure::OtherFolds {
+            trained: card.folds.clone(),
+            held: folds.cuts.digest.clone(),
+        });
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tidegate_learn::evaluate::UserResult;
-use tidegate_learn::{Evaluation, Metric};
 use tidegate_learn::interval::Bootstrap;
+use tidegate_learn::{Evaluation, Metric};
 
 use super::Failure;
 use super::compare::{Compared, change};
@@ -34,7 +34,10 @@ pub(super) fn slices(
         for (cohort, judged) in &cohorts {
             let members = |user: &UserResult| cohort_of(&cohorts, &division, user) == *cohort;
             let part = candidate.slice(members);
-            let compared = production.map(|p| Compared { judged: p.judged.slice(members), against: p.against.clone() });
+            let compared = production.map(|p| Compared {
+                judged: p.judged.slice(members),
+                against: p.against.clone(),
+            });
             slices.push(slice(&division, cohort, &part, compared.as_ref(), *judged)?);
         }
     }
@@ -56,12 +59,26 @@ fn divisions(folds: &Folds) -> Vec<Division<'_>> {
         .to_owned()
     };
     let mut all = vec![
-        Division { name: "tenure", cohort: Box::new(tenure) },
-        Division { name: "activity", cohort: Box::new(activity) },
+        Division {
+            name: "tenure",
+            cohort: Box::new(tenure),
+        },
+        Division {
+            name: "activity",
+            cohort: Box::new(activity),
+        },
     ];
     for (name, cohort_of) in &folds.cohorts {
-        let cohort = |user: &UserResult| cohort_of.get(&user.user).map_or("unknown", String::as_str).to_owned();
-        all.push(Division { name, cohort: Box::new(cohort) });
+        let cohort = |user: &UserResult| {
+            cohort_of
+                .get(&user.user)
+                .map_or("unknown", String::as_str)
+                .to_owned()
+        };
+        all.push(Division {
+            name,
+            cohort: Box::new(cohort),
+        });
     }
     all
 }
@@ -73,8 +90,11 @@ fn cohorts(candidate: &Evaluation, division: &Division<'_>, min_support: usize) 
         *sizes.entry((division.cohort)(user)).or_default() += 1;
     }
     let small: usize = sizes.values().filter(|n| **n < min_support).sum();
-    let mut kept: BTreeMap<String, bool> =
-        sizes.into_iter().filter(|(_, n)| *n >= min_support).map(|(cohort, _)| (cohort, true)).collect();
+    let mut kept: BTreeMap<String, bool> = sizes
+        .into_iter()
+        .filter(|(_, n)| *n >= min_support)
+        .map(|(cohort, _)| (cohort, true))
+        .collect();
     if small > 0 {
         kept.insert(OTHER.to_owned(), small >= min_support);
     }
@@ -83,7 +103,11 @@ fn cohorts(candidate: &Evaluation, division: &Division<'_>, min_support: usize) 
 
 fn cohort_of(cohorts: &BTreeMap<String, bool>, division: &Division<'_>, user: &UserResult) -> String {
     let own = (division.cohort)(user);
-    if cohorts.contains_key(&own) { own } else { OTHER.to_owned() }
+    if cohorts.contains_key(&own) {
+        own
+    } else {
+        OTHER.to_owned()
+    }
 }
 
 fn slice(

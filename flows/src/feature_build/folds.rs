@@ -114,7 +114,10 @@ impl Folds {
             let reader = open(&file)?;
             let cuts = cuts_of(&reader)?;
             let folds = folds.get_or_insert_with(|| Self::empty(cuts));
-            for batch in reader.build().map_err(|e| FoldsError::Parquet(file.display().to_string(), e))? {
+            for batch in reader
+                .build()
+                .map_err(|e| FoldsError::Parquet(file.display().to_string(), e))?
+            {
                 folds.add(&batch?)?;
             }
         }
@@ -122,8 +125,17 @@ impl Folds {
     }
 
     fn empty(cuts: Cuts) -> Self {
-        let cohorts = cuts.slices.iter().map(|name| (name.clone(), HashMap::new())).collect();
-        Self { events: Vec::new(), cuts, cohorts, held: [Vec::new(), Vec::new()] }
+        let cohorts = cuts
+            .slices
+            .iter()
+            .map(|name| (name.clone(), HashMap::new()))
+            .collect();
+        Self {
+            events: Vec::new(),
+            cuts,
+            cohorts,
+            held: [Vec::new(), Vec::new()],
+        }
     }
 
     fn add(&mut self, batch: &RecordBatch) -> Result<(), FoldsError> {
@@ -149,7 +161,9 @@ impl Folds {
         let held = &self.held[protocol as usize];
         let part = |wanted: bool| -> Vec<Event> {
             let rows = self.events.iter().zip(held);
-            rows.filter(|(_, held)| **held == wanted).map(|(event, _)| *event).collect()
+            rows.filter(|(_, held)| **held == wanted)
+                .map(|(event, _)| *event)
+                .collect()
         };
         let cut = (protocol == Named::TemporalFull).then_some(self.cuts.cut);
         Split::from_parts(&part(false), &part(true), cut)
@@ -170,12 +184,16 @@ fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, FoldsError
 fn cuts_of(reader: &ParquetRecordBatchReaderBuilder<File>) -> Result<Cuts, FoldsError> {
     let notes = reader.metadata().file_metadata().key_value_metadata();
     let note = notes.and_then(|notes| notes.iter().find(|note| note.key == METADATA));
-    let text = note.and_then(|note| note.value.as_deref()).ok_or(FoldsError::NoMetadata)?;
+    let text = note
+        .and_then(|note| note.value.as_deref())
+        .ok_or(FoldsError::NoMetadata)?;
     Ok(serde_json::from_str(text)?)
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str, wanted: &DataType) -> Result<&'a ArrayRef, FoldsError> {
-    let column = batch.column_by_name(name).filter(|column| column.data_type() == wanted);
+    let column = batch
+        .column_by_name(name)
+        .filter(|column| column.data_type() == wanted);
     column.ok_or_else(|| FoldsError::Column(name.to_owned()))
 }
 

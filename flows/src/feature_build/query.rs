@@ -43,7 +43,10 @@ impl Rows {
     /// Share of nulls per column.
     pub fn null_rates(&self) -> BTreeMap<String, f64> {
         let total = self.events.len().max(1) as f64;
-        self.nulls.iter().map(|(name, nulls)| (name.clone(), *nulls as f64 / total)).collect()
+        self.nulls
+            .iter()
+            .map(|(name, nulls)| (name.clone(), *nulls as f64 / total))
+            .collect()
     }
 
     fn add(&mut self, batch: &RecordBatch) -> Result<(), BuildError> {
@@ -51,7 +54,9 @@ impl Rows {
             let nulls = column.logical_null_count() as u64;
             if nulls > 0 && REQUIRED.contains(&field.name().as_str()) {
                 let name = field.name();
-                return Err(BuildError::Shape(format!("column `{name}` of the SQL's result holds nulls; filter them out")));
+                return Err(BuildError::Shape(format!(
+                    "column `{name}` of the SQL's result holds nulls; filter them out"
+                )));
             }
             *self.nulls.entry(field.name().clone()).or_default() += nulls;
         }
@@ -66,9 +71,18 @@ const REQUIRED: [&str; 4] = ["user_id", "item_id", "ts", "value"];
 
 /// Rows whose features were taken later than the row's own instant.
 fn foresight(batch: &RecordBatch) -> u64 {
-    let instants = |name| batch.column_by_name(name).map(|c| c.as_primitive::<TimestampMicrosecondType>());
-    let (Some(ts), Some(as_of)) = (instants("ts"), instants("features_as_of")) else { return 0 };
-    let later = ts.iter().zip(as_of.iter()).filter(|(ts, as_of)| matches!((ts, as_of), (Some(t), Some(a)) if a > t));
+    let instants = |name| {
+        batch
+            .column_by_name(name)
+            .map(|c| c.as_primitive::<TimestampMicrosecondType>())
+    };
+    let (Some(ts), Some(as_of)) = (instants("ts"), instants("features_as_of")) else {
+        return 0;
+    };
+    let later = ts
+        .iter()
+        .zip(as_of.iter())
+        .filter(|(ts, as_of)| matches!((ts, as_of), (Some(t), Some(a)) if a > t));
     later.count() as u64
 }
 
@@ -91,20 +105,35 @@ async fn collect(ctx: &Ctx, input: &Input, sql: &str) -> Result<Rows, BuildError
             Table::Uri(uri) => register_uri(&session, name, uri).await?,
         }
     }
-    let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let options = SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false);
     let frame = session.sql_with_options(sql, options).await.map_err(explain)?;
-    let frame = frame.with_param_values(bound(&input.params, sql)?).map_err(explain)?;
+    let frame = frame
+        .with_param_values(bound(&input.params, sql)?)
+        .map_err(explain)?;
     let frame = shaped(frame)?.map_err(explain)?;
     let mut stream = frame.execute_stream().await.map_err(explain)?;
     let file = ctx.folders.work.join("interactions.parquet");
     let schema = stream.schema();
     let mut writer = file_writer(&file, schema.clone(), None)?;
-    let mut rows = Rows { file, schema, events: Vec::new(), features_after: 0, nulls: BTreeMap::new() };
+    let mut rows = Rows {
+        file,
+        schema,
+        events: Vec::new(),
+        features_after: 0,
+        nulls: BTreeMap::new(),
+    };
     while let Some(batch) = stream.next().await {
         keep(&mut rows, &mut writer, &batch.map_err(explain)?)?;
     }
     writer.close().map_err(WriteError::Parquet)?;
-    if rows.events.is_empty() { Err(BuildError::Empty) } else { Ok(rows) }
+    if rows.events.is_empty() {
+        Err(BuildError::Empty)
+    } else {
+        Ok(rows)
+    }
 }
 
 fn keep(rows: &mut Rows, writer: &mut ArrowWriter<File>, batch: &RecordBatch) -> Result<(), BuildError> {
@@ -126,20 +155,40 @@ fn session(work: &Path, memory_mib: u32) -> Result<SessionContext, DataFusionErr
 }
 
 async fn register(session: &SessionContext, name: &str, dataset: &Dataset) -> Result<(), BuildError> {
-    let failed = |message: String| BuildError::Table { name: name.to_owned(), message };
+    let failed = |message: String| BuildError::Table {
+        name: name.to_owned(),
+        message,
+    };
     let files = dataset.files().map_err(|e| failed(chain(&e)))?;
     let paths: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    let frame = session.read_parquet(paths, ParquetReadOptions::default()).await.map_err(|e| failed(chain(&e)))?;
-    session.register_table(name, frame.into_view()).map_err(|e| failed(chain(&e)))?;
+    let frame = session
+        .read_parquet(paths, ParquetReadOptions::default())
+        .await
+        .map_err(|e| failed(chain(&e)))?;
+    session
+        .register_table(name, frame.into_view())
+        .map_err(|e| failed(chain(&e)))?;
     Ok(())
 }
 
 async fn register_uri(session: &SessionContext, name: &str, uri: &str) -> Result<(), BuildError> {
-    let failed = |message: String| BuildError::Table { name: name.to_owned(), message };
+    let failed = |message: String| BuildError::Table {
+        name: name.to_owned(),
+        message,
+    };
     let path = uri.strip_prefix("file://").filter(|path| path.starts_with('/'));
-    let path = path.ok_or_else(|| failed(format!("`{uri}` is not `file:///…`; let `data_pull` fetch it first")))?;
-    let frame = session.read_parquet(path, ParquetReadOptions::default()).await.map_err(|e| failed(chain(&e)))?;
-    session.register_table(name, frame.into_view()).map_err(|e| failed(chain(&e)))?;
+    let path = path.ok_or_else(|| {
+        failed(format!(
+            "`{uri}` is not `file:///…`; let `data_pull` fetch it first"
+        ))
+    })?;
+    let frame = session
+        .read_parquet(path, ParquetReadOptions::default())
+        .await
+        .map_err(|e| failed(chain(&e)))?;
+    session
+        .register_table(name, frame.into_view())
+        .map_err(|e| failed(chain(&e)))?;
     Ok(())
 }
 
@@ -148,7 +197,9 @@ fn bound(params: &BTreeMap<String, Scalar>, sql: &str) -> Result<ParamValues, Bu
     let mut values = Vec::new();
     for (name, value) in params {
         if !names(sql, name) {
-            return Err(BuildError::Sql(format!("the SQL does not use the parameter `${name}`")));
+            return Err(BuildError::Sql(format!(
+                "the SQL does not use the parameter `${name}`"
+            )));
         }
         values.push((name.clone(), scalar(value)));
     }
@@ -158,7 +209,8 @@ fn bound(params: &BTreeMap<String, Scalar>, sql: &str) -> Result<ParamValues, Bu
 fn names(sql: &str, name: &str) -> bool {
     let wanted = format!("${name}");
     let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
-    sql.match_indices(&wanted).any(|(at, _)| ends(&sql[at + wanted.len()..]))
+    sql.match_indices(&wanted)
+        .any(|(at, _)| ends(&sql[at + wanted.len()..]))
 }
 
 fn scalar(value: &Scalar) -> ScalarValue {
@@ -175,21 +227,36 @@ fn shaped(frame: DataFrame) -> Result<Result<DataFrame, DataFusionError>, BuildE
     let schema = frame.schema().as_arrow().clone();
     let mut columns = Vec::new();
     for name in REQUIRED {
-        let field = schema.column_with_name(name).map(|(_, field)| field).ok_or_else(|| missing(name, &schema))?;
+        let field = schema
+            .column_with_name(name)
+            .map(|(_, field)| field)
+            .ok_or_else(|| missing(name, &schema))?;
         let target = target_type(name, field.data_type())?;
         columns.push(cast(ident(name), target).alias(name));
     }
-    for field in schema.fields().iter().filter(|field| !REQUIRED.contains(&field.name().as_str())) {
+    for field in schema
+        .fields()
+        .iter()
+        .filter(|field| !REQUIRED.contains(&field.name().as_str()))
+    {
         reserved(field.name())?;
         let plain = ident(field.name().clone());
         columns.push(match (field.name().as_str(), field.data_type()) {
-            ("features_as_of", DataType::Timestamp(_, _) | DataType::Date32) => cast(plain, ts_type()).alias("features_as_of"),
-            ("features_as_of", other) => return Err(BuildError::Shape(format!("`features_as_of` is {other}, not a timestamp"))),
+            ("features_as_of", DataType::Timestamp(_, _) | DataType::Date32) => {
+                cast(plain, ts_type()).alias("features_as_of")
+            }
+            ("features_as_of", other) => {
+                return Err(BuildError::Shape(format!(
+                    "`features_as_of` is {other}, not a timestamp"
+                )));
+            }
             (name, DataType::LargeUtf8 | DataType::Utf8View) => cast(plain, DataType::Utf8).alias(name),
             _ => plain,
         });
     }
-    let order = ["ts", "user_id", "item_id", "value"].map(|name| ident(name).sort(true, true)).to_vec();
+    let order = ["ts", "user_id", "item_id", "value"]
+        .map(|name| ident(name).sort(true, true))
+        .to_vec();
     Ok(frame.select(columns).and_then(|frame| frame.sort(order)))
 }
 
@@ -204,17 +271,35 @@ fn target_type(name: &str, found: &DataType) -> Result<DataType, BuildError> {
         "value" => "a number",
         _ => "an integer",
     };
-    if fits { Ok(target) } else { Err(BuildError::Shape(format!("column `{name}` of the SQL's result is {found}, not {wanted}"))) }
+    if fits {
+        Ok(target)
+    } else {
+        Err(BuildError::Shape(format!(
+            "column `{name}` of the SQL's result is {found}, not {wanted}"
+        )))
+    }
 }
 
 fn missing(name: &str, schema: &Schema) -> BuildError {
-    let found: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    BuildError::Shape(format!("the SQL's result has no column `{name}`; it has {}", found.join(", ")))
+    let found: Vec<&str> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
+    BuildError::Shape(format!(
+        "the SQL's result has no column `{name}`; it has {}",
+        found.join(", ")
+    ))
 }
 
 fn reserved(name: &str) -> Result<(), BuildError> {
-    if super::folds::Named::ALL.iter().any(|protocol| protocol.column() == name) {
-        return Err(BuildError::Shape(format!("column `{name}` is added here; the SQL must not yield it")));
+    if super::folds::Named::ALL
+        .iter()
+        .any(|protocol| protocol.column() == name)
+    {
+        return Err(BuildError::Shape(format!(
+            "column `{name}` is added here; the SQL must not yield it"
+        )));
     }
     Ok(())
 }

@@ -1,6 +1,11 @@
 //! A small made-up world for the tests of the ML plugins: people with one taste each, events as real Parquet.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 use std::fs::File;
 use std::path::Path;
@@ -36,11 +41,20 @@ pub(crate) fn world(seed: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for user in 0..150 {
         for _ in 0..40 {
-            let topic = if rng.random_range(0..6) == 0 { rng.random_range(0..TOPICS) } else { user % TOPICS };
+            let topic = if rng.random_range(0..6) == 0 {
+                rng.random_range(0..TOPICS)
+            } else {
+                user % TOPICS
+            };
             let depth = rng.random::<f64>();
             let item = topic + TOPICS * ((depth * depth * 20.0) as i32);
             let kind = ["view", "progress", "complete"][rng.random_range(0..3)];
-            rows.push(Row { user, item, kind, ts: START + rng.random_range(0..60 * 86_400) });
+            rows.push(Row {
+                user,
+                item,
+                kind,
+                ts: START + rng.random_range(0..60 * 86_400),
+            });
         }
     }
     rows
@@ -49,12 +63,37 @@ pub(crate) fn world(seed: u64) -> Vec<Row> {
 /// The events as a table that `data_pull` could have made.
 pub(crate) fn events(folder: &Path, rows: &[Row]) -> Dataset {
     let columns: Vec<(&str, ArrayRef)> = vec![
-        ("event_id", Arc::new((0..rows.len() as i64).collect::<Int64Array>())),
-        ("user_id", Arc::new(rows.iter().map(|r| r.user).collect::<Int32Array>())),
-        ("item_id", Arc::new(rows.iter().map(|r| r.item).collect::<Int32Array>())),
-        ("event_type", Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.kind)))),
-        ("value", Arc::new(rows.iter().map(|r| (r.ts % 10 > 0).then_some(0.5)).collect::<Float32Array>())),
-        ("ts", Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.ts * 1_000_000)).with_timezone("UTC"))),
+        (
+            "event_id",
+            Arc::new((0..rows.len() as i64).collect::<Int64Array>()),
+        ),
+        (
+            "user_id",
+            Arc::new(rows.iter().map(|r| r.user).collect::<Int32Array>()),
+        ),
+        (
+            "item_id",
+            Arc::new(rows.iter().map(|r| r.item).collect::<Int32Array>()),
+        ),
+        (
+            "event_type",
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.kind))),
+        ),
+        (
+            "value",
+            Arc::new(
+                rows.iter()
+                    .map(|r| (r.ts % 10 > 0).then_some(0.5))
+                    .collect::<Float32Array>(),
+            ),
+        ),
+        (
+            "ts",
+            Arc::new(
+                TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.ts * 1_000_000))
+                    .with_timezone("UTC"),
+            ),
+        ),
     ];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let path = folder.join("events.parquet");
@@ -62,7 +101,15 @@ pub(crate) fn events(folder: &Path, rows: &[Row]) -> Dataset {
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     let bytes = std::fs::metadata(&path).unwrap().len();
-    Dataset::local(&path, &batch.schema(), Size { rows: rows.len() as u64, bytes }, &"0".repeat(64))
+    Dataset::local(
+        &path,
+        &batch.schema(),
+        Size {
+            rows: rows.len() as u64,
+            bytes,
+        },
+        &"0".repeat(64),
+    )
 }
 
 /// The SQL of the playbook's ranking flow.

@@ -1,4 +1,9 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -48,7 +53,13 @@ async fn the_folds_are_what_the_protocols_say() {
     let share = held.len() as f64 / (held.len() + learnt.len()) as f64;
     assert!((share - 0.2).abs() < 0.02, "{share}");
     assert_eq!(output["splits"]["random_user_20_full"]["n_users"], json!(150));
-    let recorded: Vec<String> = bench.host.seen().artifacts.iter().map(|a| a.name.clone()).collect();
+    let recorded: Vec<String> = bench
+        .host
+        .seen()
+        .artifacts
+        .iter()
+        .map(|a| a.name.clone())
+        .collect();
     assert_eq!(recorded, ["features", "holdout"]);
 }
 
@@ -68,7 +79,10 @@ async fn equal_events_in_another_order_give_an_equal_digest() {
 async fn a_mistake_in_the_sql_is_shown_at_its_place() {
     let message = refusal("SELECT user_id,\n       usr_id\nFROM events", json!({})).await;
     assert!(message.contains("line 2, column 8 of the SQL"), "{message}");
-    assert!(message.contains("usr_id") && message.ends_with("       ^"), "{message}");
+    assert!(
+        message.contains("usr_id") && message.ends_with("       ^"),
+        "{message}"
+    );
     let message = refusal("SELECT user_id\nFORM events e x", json!({})).await;
     assert!(message.contains("line 2, column"), "{message}");
 }
@@ -79,11 +93,25 @@ async fn what_the_sql_must_not_do_or_lack_is_said() {
     assert!(only_reads.contains("DDL not supported"), "{only_reads}");
     let no_ts = refusal("SELECT user_id, item_id, value FROM events", json!({})).await;
     assert!(no_ts.contains("no column `ts`"), "{no_ts}");
-    let text = refusal("SELECT event_type AS user_id, item_id, ts, value FROM events", json!({})).await;
-    assert!(text.contains("`user_id` of the SQL's result is Utf8, not an integer"), "{text}");
+    let text = refusal(
+        "SELECT event_type AS user_id, item_id, ts, value FROM events",
+        json!({}),
+    )
+    .await;
+    assert!(
+        text.contains("`user_id` of the SQL's result is Utf8, not an integer"),
+        "{text}"
+    );
     let nulls = refusal("SELECT user_id, item_id, ts, value FROM events", json!({})).await;
-    assert!(nulls.contains("`value` of the SQL's result holds nulls"), "{nulls}");
-    let unused = refusal("SELECT user_id, item_id, ts, 1 AS value FROM events", json!({"days": 3})).await;
+    assert!(
+        nulls.contains("`value` of the SQL's result holds nulls"),
+        "{nulls}"
+    );
+    let unused = refusal(
+        "SELECT user_id, item_id, ts, 1 AS value FROM events",
+        json!({"days": 3}),
+    )
+    .await;
     assert!(unused.contains("does not use the parameter `$days`"), "{unused}");
     let unbound = refusal("SELECT user_id, item_id, ts, $w AS value FROM events", json!({})).await;
     assert!(unbound.contains("$w"), "{unbound}");
@@ -135,7 +163,11 @@ async fn the_sql_may_lie_in_a_file_of_the_flow() {
     let bench = Bench::new();
     let events = events(bench.root.path(), &world(1));
     let with = json!({"events": events, "sql_file": "sql/f.sql", "params": {"complete_weight": 3}});
-    let missing = bench.run("feature_build", with.clone()).await.unwrap_err().to_string();
+    let missing = bench
+        .run("feature_build", with.clone())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(missing.contains("sql/f.sql"), "{missing}");
     std::fs::create_dir(bench.ctx.folders.work.join("sql")).unwrap();
     std::fs::write(bench.ctx.folders.work.join("sql/f.sql"), SQL).unwrap();
@@ -157,6 +189,6 @@ async fn a_query_that_never_ends_is_cancelled() {
         cancel.cancel();
     });
     let ended = tokio::time::timeout(Duration::from_secs(5), bench.run("feature_build", with)).await;
+    stop.abort();
     assert_eq!(ended.expect("ends when told"), Err(TaskError::Cancelled));
-    stop.await.unwrap();
 }

@@ -44,9 +44,19 @@ pub(super) async fn write(ctx: &Ctx, input: &Input, rows: Rows) -> Result<(Datas
     let (ctx, seed, slices) = (ctx.clone(), input.seed, input.slices.clone());
     let work = move || -> Result<(Dataset, Dataset), WriteError> {
         let marks = Marks::new(&rows.events, seed);
-        let cuts = Cuts { cut: marks.cut, seed, slices, digest: marks.digest(&rows.events, seed) };
-        let schema = with_folds(&rows.schema, rows.schema.fields().iter().map(|field| field.name().as_str()));
-        let narrow = ["user_id", "item_id", "ts", "value"].into_iter().chain(cuts.slices.iter().map(String::as_str));
+        let cuts = Cuts {
+            cut: marks.cut,
+            seed,
+            slices,
+            digest: marks.digest(&rows.events, seed),
+        };
+        let schema = with_folds(
+            &rows.schema,
+            rows.schema.fields().iter().map(|field| field.name().as_str()),
+        );
+        let narrow = ["user_id", "item_id", "ts", "value"]
+            .into_iter()
+            .chain(cuts.slices.iter().map(String::as_str));
         let narrow = with_folds(&rows.schema, narrow);
         let mut table = Sink::new(&ctx.folders.artifacts.join("features.parquet"), schema, &cuts)?;
         let mut holdout = Sink::new(&ctx.folders.artifacts.join("holdout.parquet"), narrow, &cuts)?;
@@ -60,7 +70,9 @@ pub(super) async fn write(ctx: &Ctx, input: &Input, rows: Rows) -> Result<(Datas
         }
         Ok((table.finish()?, holdout.finish()?))
     };
-    let done = tokio::task::spawn_blocking(work).await.map_err(|e| BuildError::Shape(chain(&e)))?;
+    let done = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| BuildError::Shape(chain(&e)))?;
     Ok(done?)
 }
 
@@ -69,8 +81,16 @@ fn slices_exist(slices: &[String], schema: &Schema) -> Result<(), BuildError> {
         let found = schema.column_with_name(name).map(|(_, field)| field.data_type());
         match found {
             Some(DataType::Utf8) => {}
-            Some(other) => return Err(BuildError::Shape(format!("slice column `{name}` is {other}, not text"))),
-            None => return Err(BuildError::Shape(format!("the SQL's result has no slice column `{name}`"))),
+            Some(other) => {
+                return Err(BuildError::Shape(format!(
+                    "slice column `{name}` is {other}, not text"
+                )));
+            }
+            None => {
+                return Err(BuildError::Shape(format!(
+                    "the SQL's result has no slice column `{name}`"
+                )));
+            }
         }
     }
     Ok(())
@@ -86,10 +106,29 @@ struct Marks {
 impl Marks {
     fn new(events: &[Event], seed: u64) -> Self {
         let data = Interactions::from_events(events);
-        let temporal = Split::new(&data, Holdout::Temporal { fraction: TEMPORAL_SHARE });
-        let random = Split::new(&data, Holdout::RandomUser { fraction: RANDOM_SHARE, seed });
-        let pairs = random.test.events().iter().map(|event| (event.user, event.item)).collect();
-        Self { cut: temporal.cut.unwrap_or(i64::MAX), pairs }
+        let temporal = Split::new(
+            &data,
+            Holdout::Temporal {
+                fraction: TEMPORAL_SHARE,
+            },
+        );
+        let random = Split::new(
+            &data,
+            Holdout::RandomUser {
+                fraction: RANDOM_SHARE,
+                seed,
+            },
+        );
+        let pairs = random
+            .test
+            .events()
+            .iter()
+            .map(|event| (event.user, event.item))
+            .collect();
+        Self {
+            cut: temporal.cut.unwrap_or(i64::MAX),
+            pairs,
+        }
     }
 
     /// Names exactly these interactions in exactly these folds.
@@ -108,7 +147,10 @@ impl Marks {
     fn mark(&self, batch: &RecordBatch, schema: &Arc<Schema>) -> Result<RecordBatch, WriteError> {
         let keys = Keys::of(batch).map_err(|e| ParquetError::General(e.to_string()))?;
         let temporal: BooleanArray = keys.events().map(|event| Some(event.ts >= self.cut)).collect();
-        let random: BooleanArray = keys.events().map(|event| Some(self.pairs.contains(&(event.user, event.item)))).collect();
+        let random: BooleanArray = keys
+            .events()
+            .map(|event| Some(self.pairs.contains(&(event.user, event.item))))
+            .collect();
         let mut columns = batch.columns().to_vec();
         columns.extend([Arc::new(temporal) as ArrayRef, Arc::new(random) as ArrayRef]);
         Ok(RecordBatch::try_new(schema.clone(), columns)?)
@@ -139,7 +181,11 @@ struct Sink {
 
 impl Sink {
     fn new(path: &Path, schema: Arc<Schema>, cuts: &Cuts) -> Result<Self, WriteError> {
-        let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
+        let fields = schema
+            .fields()
+            .iter()
+            .map(|field| SortField::new(field.data_type().clone()))
+            .collect();
         let mut hasher = Sha256::new();
         for field in schema.fields() {
             hasher.update(format!("{} {}\n", field.name(), field.data_type()));
@@ -156,7 +202,11 @@ impl Sink {
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<(), WriteError> {
-        let columns = self.schema.fields().iter().filter_map(|field| batch.column_by_name(field.name()).cloned());
+        let columns = self
+            .schema
+            .fields()
+            .iter()
+            .filter_map(|field| batch.column_by_name(field.name()).cloned());
         let batch = RecordBatch::try_new(self.schema.clone(), columns.collect())?;
         for row in &self.converter.convert_columns(batch.columns())? {
             self.hasher.update(row.as_ref());
@@ -167,21 +217,47 @@ impl Sink {
 
     fn finish(self) -> Result<Dataset, WriteError> {
         self.writer.close()?;
-        let bytes = open(&self.path)?.metadata().map_err(|source| WriteError::File { path: self.path.clone(), source })?.len();
+        let bytes = open(&self.path)?
+            .metadata()
+            .map_err(|source| WriteError::File {
+                path: self.path.clone(),
+                source,
+            })?
+            .len();
         let digest = hex::encode(self.hasher.finalize());
-        Ok(Dataset::local(&self.path, &self.schema, Size { rows: self.rows, bytes }, &digest))
+        Ok(Dataset::local(
+            &self.path,
+            &self.schema,
+            Size {
+                rows: self.rows,
+                bytes,
+            },
+            &digest,
+        ))
     }
 }
 
 /// A Parquet file, Snappy, with a note on its folds where it has them.
-pub(super) fn file_writer(path: &Path, schema: Arc<Schema>, cuts: Option<&Cuts>) -> Result<ArrowWriter<File>, WriteError> {
-    let file = File::create(path).map_err(|source| WriteError::File { path: path.to_owned(), source })?;
+pub(super) fn file_writer(
+    path: &Path,
+    schema: Arc<Schema>,
+    cuts: Option<&Cuts>,
+) -> Result<ArrowWriter<File>, WriteError> {
+    let file = File::create(path).map_err(|source| WriteError::File {
+        path: path.to_owned(),
+        source,
+    })?;
     let note = cuts.map(|cuts| vec![KeyValue::new(METADATA.to_owned(), json!(cuts).to_string())]);
-    let properties =
-        WriterProperties::builder().set_compression(Compression::SNAPPY).set_key_value_metadata(note).build();
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_key_value_metadata(note)
+        .build();
     Ok(ArrowWriter::try_new(file, schema, Some(properties))?)
 }
 
 fn open(path: &Path) -> Result<File, WriteError> {
-    File::open(path).map_err(|source| WriteError::File { path: path.to_owned(), source })
+    File::open(path).map_err(|source| WriteError::File {
+        path: path.to_owned(),
+        source,
+    })
 }

@@ -53,7 +53,15 @@ impl Fitted {
     pub fn into_output(self, model: ModelRef) -> Output {
         let Size { rows, users, items } = self.size;
         let (baseline_ease, metrics, seconds) = (self.ease, self.curves, self.seconds);
-        Output { model, baseline_ease, metrics, seconds, rows, users, items }
+        Output {
+            model,
+            baseline_ease,
+            metrics,
+            seconds,
+            rows,
+            users,
+            items,
+        }
     }
 }
 
@@ -63,10 +71,27 @@ pub(super) fn fit(ctx: &Ctx, input: &Input) -> Result<Fitted, Failure> {
     let folds = Folds::read(&input.features)?;
     let [temporal, random] = Named::ALL.map(|protocol| folds.split(protocol));
     let size = size_of(&temporal.train);
-    ctx.info(format!("learns from {} interactions of {} users and {} items", size.rows, size.users, size.items));
-    let mut work = Work { ctx, input, curves: BTreeMap::new() };
-    let model = work.model("model", 0, &temporal.train, Holdout::Temporal { fraction: TEMPORAL_SHARE })?;
-    let like_test = Holdout::RandomUser { fraction: RANDOM_SHARE, seed: VALIDATION_SEED };
+    ctx.info(format!(
+        "learns from {} interactions of {} users and {} items",
+        size.rows, size.users, size.items
+    ));
+    let mut work = Work {
+        ctx,
+        input,
+        curves: BTreeMap::new(),
+    };
+    let model = work.model(
+        "model",
+        0,
+        &temporal.train,
+        Holdout::Temporal {
+            fraction: TEMPORAL_SHARE,
+        },
+    )?;
+    let like_test = Holdout::RandomUser {
+        fraction: RANDOM_SHARE,
+        seed: VALIDATION_SEED,
+    };
     let probe = work.model("probe", 1, &random.train, like_test)?;
     let ease = work.baseline(&temporal, &random)?;
     let elapsed = now().duration_since(started);
@@ -85,14 +110,21 @@ pub(super) fn fit(ctx: &Ctx, input: &Input) -> Result<Fitted, Failure> {
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "how long the computing took is a measurement, no decision rests on it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long the computing took is a measurement, no decision rests on it"
+)]
 fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
 fn size_of(data: &Interactions) -> Size {
     let present = data.compacted();
-    Size { rows: data.len() as u64, users: present.users().len() as u64, items: present.items().len() as u64 }
+    Size {
+        rows: data.len() as u64,
+        users: present.users().len() as u64,
+        items: present.items().len() as u64,
+    }
 }
 
 fn hyperparameters(input: &Input) -> Value {
@@ -114,10 +146,20 @@ const FITS: u64 = 4;
 
 impl Work<'_> {
     /// One fit, or what an earlier attempt finished of it.
-    fn model(&mut self, name: &'static str, number: u64, data: &Interactions, like: Holdout) -> Result<Model, Failure> {
+    fn model(
+        &mut self,
+        name: &'static str,
+        number: u64,
+        data: &Interactions,
+        like: Holdout,
+    ) -> Result<Model, Failure> {
         let finished = self.finished(name);
-        if let Some(model) = std::fs::read(&finished).ok().and_then(|bytes| Model::from_bytes(&bytes).ok()) {
-            self.ctx.info(format!("takes the {name} that an earlier attempt finished"));
+        if let Some(model) = std::fs::read(&finished)
+            .ok()
+            .and_then(|bytes| Model::from_bytes(&bytes).ok())
+        {
+            self.ctx
+                .info(format!("takes the {name} that an earlier attempt finished"));
             return Ok(model);
         }
         let data = data.compacted();
@@ -125,7 +167,10 @@ impl Work<'_> {
         let resume = watch.resume();
         let model = match self.train(&data, like, resume.as_deref(), &mut watch) {
             Err(TrainError::Checkpoint(_) | TrainError::CheckpointMismatch(_)) if resume.is_some() => {
-                self.ctx.log(Level::Warn, format!("the checkpoint of the {name} does not fit; starts anew"));
+                self.ctx.log(
+                    Level::Warn,
+                    format!("the checkpoint of the {name} does not fit; starts anew"),
+                );
                 self.train(&data, like, None, &mut watch)
             }
             other => other,
@@ -149,8 +194,15 @@ impl Work<'_> {
         watch: &mut Watch<'_>,
     ) -> Result<Model, TrainError> {
         Ok(match self.input.kind {
-            Kind::Ranking => Model::Ranker(Box::new(Ranker::fit(data, &self.input.ranker(like), resume, watch)?)),
-            Kind::Retrieval => Model::TwoTower(TwoTower::fit(data, &self.input.two_tower(like), resume, watch)?),
+            Kind::Ranking => Model::Ranker(Box::new(Ranker::fit(
+                data,
+                &self.input.ranker(like),
+                resume,
+                watch,
+            )?)),
+            Kind::Retrieval => {
+                Model::TwoTower(TwoTower::fit(data, &self.input.two_tower(like), resume, watch)?)
+            }
             Kind::Ease => Model::Ease(Ease::fit(data, self.input.ease(), watch)?),
         })
     }
@@ -158,12 +210,18 @@ impl Work<'_> {
     fn baseline(&mut self, temporal: &Split, random: &Split) -> Result<Option<EaseBaseline>, Failure> {
         let items = temporal.train.items().len();
         if items > self.input.ease.max_items as usize {
-            self.ctx.log(Level::Warn, format!("no EASE baseline: {items} items are more than `ease.max_items`"));
+            self.ctx.log(
+                Level::Warn,
+                format!("no EASE baseline: {items} items are more than `ease.max_items`"),
+            );
             return Ok(None);
         }
         let temporal_full = self.ease(temporal, 2)?;
         let random_user_20_full = self.ease(random, 3)?;
-        Ok(Some(EaseBaseline { temporal_full, random_user_20_full }))
+        Ok(Some(EaseBaseline {
+            temporal_full,
+            random_user_20_full,
+        }))
     }
 
     fn ease(&self, split: &Split, number: u64) -> Result<EaseScores, Failure> {

@@ -82,7 +82,10 @@ pub struct EaseSettings {
 
 impl Default for EaseSettings {
     fn default() -> Self {
-        Self { lambda: 300.0, max_items: 12_000 }
+        Self {
+            lambda: 300.0,
+            max_items: 12_000,
+        }
     }
 }
 
@@ -125,6 +128,8 @@ impl Input {
 
     /// As the baseline takes them.
     pub(super) fn ease(&self) -> ease::Params {
-        ease::Params { lambda: self.ease.lambda }
+        ease::Params {
+            lambda: self.ease.lambda,
+        }
     }
 }

@@ -30,7 +30,10 @@ pub(super) async fn record(ctx: &Ctx, fitted: &Fitted) -> Result<ModelRef, TaskE
 }
 
 fn write(ctx: &Ctx, fitted: &Fitted, folder: &Path) -> Result<(Card, Vec<&'static str>), Failure> {
-    std::fs::create_dir_all(folder).map_err(|source| Failure::File { path: folder.to_owned(), source })?;
+    std::fs::create_dir_all(folder).map_err(|source| Failure::File {
+        path: folder.to_owned(),
+        source,
+    })?;
     let weights = fitted.model.to_bytes();
     publish(&folder.join(WEIGHTS), &weights)?;
     publish(&folder.join(PROBE), &fitted.probe.to_bytes())?;
@@ -67,5 +70,8 @@ fn signature(export: &Export) -> Signature {
         };
         all.iter().map(tensor).collect()
     };
-    Signature { inputs: tensors(&export.inputs), outputs: tensors(&export.outputs) }
+    Signature {
+        inputs: tensors(&export.inputs),
+        outputs: tensors(&export.outputs),
+    }
 }

@@ -1,4 +1,9 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 use std::path::Path;
 
@@ -23,10 +28,15 @@ async fn the_same_seed_gives_the_same_model_and_another_seed_another() {
     let (_three, other) = trained(training(&table, 2)).await;
     assert_eq!(first["model"]["sha256"], second["model"]["sha256"]);
     assert_ne!(first["model"]["sha256"], other["model"]["sha256"]);
-    let losses = one.host.metric("model.retrieval.loss");
+    let losses = one.host.metric("model.two_tower.loss");
     assert_eq!(losses.len(), 12);
     assert!(losses[11].1 < losses[0].1, "{losses:?}");
-    assert!(first["baseline_ease"]["temporal_full"]["ndcg_at_10"].as_f64().unwrap() > 0.0);
+    assert!(
+        first["baseline_ease"]["temporal_full"]["ndcg_at_10"]
+            .as_f64()
+            .unwrap()
+            > 0.0
+    );
 }
 
 #[tokio::test]
@@ -38,10 +48,23 @@ async fn the_folder_holds_what_its_reference_says() {
     assert_eq!(json!(card.sha256), output["model"]["sha256"]);
     assert_eq!(json!(card.data), table["table"]["digest"]);
     assert_eq!(card.hyperparameters["retrieval"]["dim"], json!(16));
-    assert_eq!(card.hyperparameters["retrieval"]["temperature"].as_f64().map(|t| t > 0.0), Some(true));
+    assert_eq!(
+        card.hyperparameters["retrieval"]["temperature"]
+            .as_f64()
+            .map(|t| t > 0.0),
+        Some(true)
+    );
     let recorded = bench.host.seen().artifacts.clone();
     let names: Vec<&str> = recorded.iter().map(|artifact| artifact.name.as_str()).collect();
-    assert_eq!(names, ["model/weights.bin", "model/probe.bin", "model/model.onnx", "model/model.json"]);
+    assert_eq!(
+        names,
+        [
+            "model/weights.bin",
+            "model/probe.bin",
+            "model/model.onnx",
+            "model/model.json"
+        ]
+    );
     assert_eq!(recorded[0].sha256, card.sha256);
     assert_ne!(recorded[0].sha256, recorded[1].sha256);
 }
@@ -56,7 +79,7 @@ async fn interrupted(bench: &Bench, with: Value, curve: &str, rounds: usize) -> 
         cancel.cancel();
     });
     let ended = bench.run("train", with).await;
-    stop.await.unwrap();
+    stop.abort();
     ended
 }
 
@@ -75,17 +98,27 @@ async fn a_second_attempt_goes_on_where_the_first_was_stopped() {
     with["retrieval"]["epochs"] = json!(30);
     let (_whole, uninterrupted) = trained(with.clone()).await;
     for (curve, rounds, expected) in [
-        ("model.retrieval.loss", 4, "resumes the model"),
-        ("probe.retrieval.loss", 4, "takes the model that an earlier attempt finished"),
+        ("model.two_tower.loss", 4, "resumes the model"),
+        (
+            "probe.two_tower.loss",
+            4,
+            "takes the model that an earlier attempt finished",
+        ),
     ] {
         let first = Bench::new();
-        assert_eq!(interrupted(&first, with.clone(), curve, rounds).await, Err(TaskError::Cancelled));
+        assert_eq!(
+            interrupted(&first, with.clone(), curve, rounds).await,
+            Err(TaskError::Cancelled)
+        );
         let second = retry(&first.ctx.folders.checkpoints);
         let output = second.run("train", with.clone()).await.unwrap();
         assert!(second.host.lines().contains(expected), "{}", second.host.lines());
         assert_eq!(output["model"]["sha256"], uninterrupted["model"]["sha256"]);
-        assert_eq!(output["model"]["files"][1]["sha256"], uninterrupted["model"]["files"][1]["sha256"]);
-        assert!(second.host.metric("model.retrieval.loss").len() < 30);
+        assert_eq!(
+            output["model"]["files"][1]["sha256"],
+            uninterrupted["model"]["files"][1]["sha256"]
+        );
+        assert!(second.host.metric("model.two_tower.loss").len() < 30);
     }
 }
 
@@ -95,7 +128,11 @@ async fn a_checkpoint_of_something_else_is_left_alone() {
     let bench = Bench::new();
     std::fs::write(bench.ctx.folders.checkpoints.join("model.state"), b"not a state").unwrap();
     let output = bench.run("train", training(&table, 1)).await.unwrap();
-    assert!(bench.host.lines().contains("starts anew"), "{}", bench.host.lines());
+    assert!(
+        bench.host.lines().contains("starts anew"),
+        "{}",
+        bench.host.lines()
+    );
     let (_clean, clean) = trained(training(&table, 1)).await;
     assert_eq!(output["model"]["sha256"], clean["model"]["sha256"]);
 }
@@ -104,7 +141,11 @@ async fn a_checkpoint_of_something_else_is_left_alone() {
 async fn a_table_from_elsewhere_is_refused_in_words() {
     let bench = Bench::new();
     let raw = events(bench.root.path(), &world(1));
-    let message = bench.run("train", json!({"kind": "ease", "features": raw})).await.unwrap_err().to_string();
+    let message = bench
+        .run("train", json!({"kind": "ease", "features": raw}))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(message.contains("it must come from `feature_build`"), "{message}");
 }
 

@@ -28,7 +28,14 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     /// Fit `number` (from 0) of `fits`.
     pub fn new(ctx: &'a Ctx, name: &'static str, number: u64, fits: u64) -> Self {
-        Self { ctx, name, number, fits, round: (0, 1), curves: BTreeMap::new() }
+        Self {
+            ctx,
+            name,
+            number,
+            fits,
+            round: (0, 1),
+            curves: BTreeMap::new(),
+        }
     }
 
     /// Where the state of an unfinished fit lies.
@@ -39,7 +46,8 @@ impl<'a> Watch<'a> {
     /// The state that an earlier attempt left.
     pub fn resume(&self) -> Option<Vec<u8>> {
         let bytes = std::fs::read(self.state()).ok()?;
-        self.ctx.info(format!("resumes the {} from its last checkpoint", self.name));
+        self.ctx
+            .info(format!("resumes the {} from its last checkpoint", self.name));
         Some(bytes)
     }
 
@@ -63,8 +71,13 @@ impl Observer for Watch<'_> {
             self.curve(progress.stage, loss, u64::from(progress.done));
         }
         let within = (progress.fraction() * PER_FIT as f64) as u64;
-        self.ctx.progress(self.number * PER_FIT + within, self.fits * PER_FIT);
-        if self.ctx.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        self.ctx
+            .progress(self.number * PER_FIT + within, self.fits * PER_FIT);
+        if self.ctx.is_cancelled() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     fn checkpoint(&mut self, encode: &dyn Fn() -> Vec<u8>) {
@@ -73,7 +86,10 @@ impl Observer for Watch<'_> {
             return;
         }
         if let Err(failure) = publish(&self.state(), &encode()) {
-            self.ctx.log(Level::Warn, format!("no checkpoint: {}", tidegate_engine::plugin::chain(&failure)));
+            self.ctx.log(
+                Level::Warn,
+                format!("no checkpoint: {}", tidegate_engine::plugin::chain(&failure)),
+            );
         }
     }
 }
@@ -81,7 +97,10 @@ impl Observer for Watch<'_> {
 /// Writes a file whole or not at all.
 pub(super) fn publish(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let fresh = path.with_extension("new");
-    let failed = |source| Failure::File { path: path.to_owned(), source };
+    let failed = |source| Failure::File {
+        path: path.to_owned(),
+        source,
+    };
     std::fs::write(&fresh, bytes).map_err(failed)?;
     std::fs::rename(&fresh, path).map_err(failed)
 }

@@ -9,7 +9,11 @@ pub(super) fn explain(error: &DataFusionError, sql: &str) -> String {
         return format!("the SQL needs more memory than `memory_mib` allows: {message}");
     }
     if let Some(diagnostic) = error.diagnostic() {
-        let hints = diagnostic.notes.iter().map(|note| &note.message).chain(diagnostic.helps.iter().map(|h| &h.message));
+        let hints = diagnostic
+            .notes
+            .iter()
+            .map(|note| &note.message)
+            .chain(diagnostic.helps.iter().map(|h| &h.message));
         let message = hints.fold(diagnostic.message.clone(), |text, hint| format!("{text}; {hint}"));
         return match diagnostic.span {
             Some(span) => placed(span.start, &message, sql),
@@ -28,16 +32,26 @@ fn parser_place(text: &str) -> Option<(String, Location)> {
     let (message, place) = text.rsplit_once(" at Line: ")?;
     let (line, rest) = place.split_once(", Column: ")?;
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    let place = Location { line: line.parse().ok()?, column: digits.parse().ok()? };
-    let message = message.rsplit_once("ParserError(\"").map_or(message, |(_, message)| message);
+    let place = Location {
+        line: line.parse().ok()?,
+        column: digits.parse().ok()?,
+    };
+    let message = message
+        .rsplit_once("ParserError(\"")
+        .map_or(message, |(_, message)| message);
     Some((message.to_owned(), place))
 }
 
 fn placed(at: Location, message: &str, sql: &str) -> String {
     let head = format!("line {}, column {} of the SQL: {message}", at.line, at.column);
-    let line = (at.line as usize).checked_sub(1).and_then(|line| sql.lines().nth(line));
+    let line = (at.line as usize)
+        .checked_sub(1)
+        .and_then(|line| sql.lines().nth(line));
     match line {
-        Some(line) => format!("{head}\n  {line}\n  {}^", " ".repeat((at.column as usize).saturating_sub(1))),
+        Some(line) => format!(
+            "{head}\n  {line}\n  {}^",
+            " ".repeat((at.column as usize).saturating_sub(1))
+        ),
         None => head,
     }
 }
