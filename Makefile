@@ -13,8 +13,7 @@ help: ## What can be made
 
 demo: ## Build, then watch the nightly retrain run up to its approval
 	@scripts/prepare demo
-	@$(CARGO) build --locked
-	@target/debug/tidegate demo
+	@$(CARGO) run --locked --bin tidegate -- demo
 
 test: ## Everything CI runs
 	@scripts/prepare test
@@ -27,7 +26,7 @@ lint:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 deny: # no advisories: their database lies outside the package registries (deny.toml)
-	$(CARGO) deny --offline --log-level error check --hide-inclusion-graph bans licenses sources
+	$(CARGO) deny --log-level error check --hide-inclusion-graph bans licenses sources
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
