@@ -7,8 +7,13 @@ use std::fmt;
 use std::time::Duration;
 
 /// Units from the largest: suffix and length in milliseconds.
-const UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 /// The longest duration that is accepted: 100 years of 365 days.
 pub const MAX: Duration = Duration::from_secs(36_500 * 86_400);
@@ -48,7 +53,8 @@ pub enum DurationError {
 }
 
 fn hint(near: &Option<String>) -> String {
-    near.as_ref().map_or_else(String::new, |near| format!("; did you mean {near:?}?"))
+    near.as_ref()
+        .map_or_else(String::new, |near| format!("; did you mean {near:?}?"))
 }
 
 /// Reads `"90s"`, `"1h30m"`, `"500ms"`, …: whole numbers with units from large to small, at most [`MAX`].
@@ -74,7 +80,11 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
         rest = part.rest;
     }
     let duration = Duration::from_millis(millis);
-    if duration > MAX { Err(DurationError::TooLong(text.to_owned())) } else { Ok(duration) }
+    if duration > MAX {
+        Err(DurationError::TooLong(text.to_owned()))
+    } else {
+        Ok(duration)
+    }
 }
 
 /// `30m` of `1h30m`: a number, its unit and what follows.
@@ -95,7 +105,11 @@ fn take_part(text: &str) -> Result<Part<'_>, DurationError> {
     }
     let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
     let (unit, rest) = tail.split_at(unit_end);
-    if unit.is_empty() { Err(DurationError::NoUnit(number.to_owned())) } else { Ok(Part { number, unit, rest }) }
+    if unit.is_empty() {
+        Err(DurationError::NoUnit(number.to_owned()))
+    } else {
+        Ok(Part { number, unit, rest })
+    }
 }
 
 fn unit_index(text: &str, part: &Part<'_>) -> Result<usize, DurationError> {
@@ -188,7 +202,9 @@ pub mod text_option {
     /// Reads `"15m"` or null.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
         let text = Option::<String>::deserialize(from)?;
-        text.map(|text| super::parse(&text)).transpose().map_err(de::Error::custom)
+        text.map(|text| super::parse(&text))
+            .transpose()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -215,8 +231,22 @@ mod tests {
     fn a_wrong_duration_says_what_fits() {
         let error = |text: &str| parse(text).unwrap_err().to_string();
         let all = [
-            "", "90", "1.5h", "-5m", "5 m", "5min", "3H", "2w", "30m1h", "1h1h", "99999999999999999999d",
-            "40000d", "h", "1h30", "5µs", "２h",
+            "",
+            "90",
+            "1.5h",
+            "-5m",
+            "5 m",
+            "5min",
+            "3H",
+            "2w",
+            "30m1h",
+            "1h1h",
+            "99999999999999999999d",
+            "40000d",
+            "h",
+            "1h30",
+            "5µs",
+            "２h",
         ]
         .map(|text| format!("{text:?}: {}", error(text)));
         insta::assert_snapshot!(all.join("\n"), @r#""#);

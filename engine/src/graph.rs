@@ -213,8 +213,9 @@ impl Graph {
         let mut dependents = vec![Vec::new(); count];
         for (idx, task) in tasks.iter().enumerate() {
             for &need in &task.needs {
-                let slot =
-                    dependents.get_mut(need as usize).ok_or_else(|| GraphError::Dangling(task.name.clone()))?;
+                let slot = dependents
+                    .get_mut(need as usize)
+                    .ok_or_else(|| GraphError::Dangling(task.name.clone()))?;
                 slot.push(idx as TaskIdx);
             }
         }
@@ -243,15 +244,19 @@ impl Graph {
 
     /// Position of a task by name.
     pub fn find(&self, name: &str) -> Option<TaskIdx> {
-        self.tasks.iter().position(|t| t.name.as_str() == name).map(|i| i as TaskIdx)
+        self.tasks
+            .iter()
+            .position(|t| t.name.as_str() == name)
+            .map(|i| i as TaskIdx)
     }
 
     /// Depth of each task: 0 for roots, else one more than the deepest need. For drawing.
     pub fn layers(&self) -> Vec<usize> {
         let mut unmet: Vec<usize> = self.tasks.iter().map(|t| t.needs.len()).collect();
         let mut depth = vec![0; self.tasks.len()];
-        let mut open: Vec<TaskIdx> =
-            (0..self.tasks.len() as TaskIdx).filter(|&i| unmet[i as usize] == 0).collect();
+        let mut open: Vec<TaskIdx> = (0..self.tasks.len() as TaskIdx)
+            .filter(|&i| unmet[i as usize] == 0)
+            .collect();
         while let Some(idx) = open.pop() {
             for &next in self.dependents(idx) {
                 let next_depth = depth[idx as usize] + 1;
@@ -297,7 +302,9 @@ pub fn find_cycles(needs: &[&[TaskIdx]]) -> Vec<Vec<TaskIdx>> {
     }
     let loops = |scc: &Vec<NodeIndex<u32>>| scc.len() > 1 || graph.contains_edge(scc[0], scc[0]);
     let knots = tarjan_scc(&graph).into_iter().filter(loops);
-    knots.map(|knot| walk_cycle(needs, &knot.iter().map(|n| n.index() as TaskIdx).collect())).collect()
+    knots
+        .map(|knot| walk_cycle(needs, &knot.iter().map(|n| n.index() as TaskIdx).collect()))
+        .collect()
 }
 
 /// Follows needs inside a strongly connected set until a task comes again.
@@ -305,7 +312,9 @@ fn walk_cycle(needs: &[&[TaskIdx]], knot: &std::collections::BTreeSet<TaskIdx>) 
     let mut path: Vec<TaskIdx> = knot.first().copied().into_iter().collect();
     let mut seen: BTreeMap<TaskIdx, usize> = path.iter().map(|&t| (t, 0)).collect();
     while let Some(&last) = path.last() {
-        let Some(&next) = needs[last as usize].iter().find(|n| knot.contains(n)) else { break };
+        let Some(&next) = needs[last as usize].iter().find(|n| knot.contains(n)) else {
+            break;
+        };
         if let Some(&start) = seen.get(&next) {
             let mut cycle = path.split_off(start);
             cycle.push(next);
@@ -338,8 +347,9 @@ mod tests {
 
     #[test]
     fn a_long_chain_is_no_cycle_and_needs_no_stack() {
-        let lists: Vec<Vec<TaskIdx>> =
-            (0..10_000).map(|i| if i == 0 { vec![] } else { vec![i - 1] }).collect();
+        let lists: Vec<Vec<TaskIdx>> = (0..10_000)
+            .map(|i| if i == 0 { vec![] } else { vec![i - 1] })
+            .collect();
         let needs: Vec<&[TaskIdx]> = lists.iter().map(Vec::as_slice).collect();
         assert_eq!(find_cycle(&needs), None);
     }

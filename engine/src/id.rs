@@ -28,7 +28,9 @@ fn check_name(text: &str) -> Result<(), NameError> {
     if !first.is_ascii_alphabetic() {
         return Err(NameError::Character(first));
     }
-    let stranger = text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')));
+    let stranger = text
+        .chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')));
     stranger.map_or(Ok(()), |c| Err(NameError::Character(c)))
 }
 

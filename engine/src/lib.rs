@@ -1,6 +1,6 @@
 //! The engine of Tidegate: words, graph, states, gates, schedules, flow files, store, scheduler and worker.
 //!
-//! Read in this order. Pure, no clock, no I/O: [`id`], [`graph`], `state`, [`gate`], [`retry`], `schedule`, `plan`, `spec`;
+//! Read in this order. Pure, no clock, no I/O: [`id`], [`graph`], `state`, [`gate`], [`retry`], [`schedule`], `plan`, `spec`;
 //! then [`plugin`]; then what touches the world: `clock`, `store`, `command`, `scheduler`, `worker`, `embedded`.
 
 pub mod clock;
@@ -11,6 +11,7 @@ pub mod id;
 pub mod plan;
 pub mod plugin;
 pub mod retry;
+pub mod schedule;
 pub mod schema;
 pub mod spec;
 pub mod state;

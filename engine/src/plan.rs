@@ -220,12 +220,18 @@ pub fn create(graph: &Graph, carried: &BTreeSet<TaskIdx>) -> (RunView, BTreeMap<
     };
     let mut plan = Plan::default();
     for &idx in carried {
-        let done = TaskState::Succeeded { reason: Some(Reason::Carried) };
+        let done = TaskState::Succeeded {
+            reason: Some(Reason::Carried),
+        };
         if let Some(task) = tasks.get_mut(&idx) {
             task.state = done;
             run.open -= 1;
             run.seen = run.seen.with(done);
-            plan.steps.push(Step { idx, event: TaskEvent::Carried, due: None });
+            plan.steps.push(Step {
+                idx,
+                event: TaskEvent::Carried,
+                due: None,
+            });
         }
         for next in graph.dependents(idx) {
             if let Some(task) = tasks.get_mut(next) {
@@ -247,7 +253,13 @@ struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn new(slice: Slice<'a>) -> Self {
-        Self { graph: slice.graph, run: slice.run, tasks: slice.tasks, now: slice.now, plan: Plan::default() }
+        Self {
+            graph: slice.graph,
+            run: slice.run,
+            tasks: slice.tasks,
+            now: slice.now,
+            plan: Plan::default(),
+        }
     }
 
     fn take(
@@ -277,19 +289,22 @@ impl<'a> Planner<'a> {
         random: &mut dyn FnMut() -> f64,
     ) -> Result<(TaskEvent, Option<Timestamp>), PlanError> {
         let task = self.tasks.get(&idx).ok_or(PlanError::Beyond(idx))?;
-        let stopping = (self.run.state == RunState::Cancelling)
-            .then(|| TaskEvent::Cancelled { reason: self.run.reason.unwrap_or(Reason::Requested) });
+        let stopping = (self.run.state == RunState::Cancelling).then(|| TaskEvent::Cancelled {
+            reason: self.run.reason.unwrap_or(Reason::Requested),
+        });
         let event = match outcome {
             Outcome::Claimed => TaskEvent::Claimed,
             Outcome::Succeeded => TaskEvent::Succeeded,
             Outcome::Approved => TaskEvent::Approved,
             Outcome::Rejected { reason } => TaskEvent::Rejected { reason },
-            Outcome::ExpiredAsFailure => TaskEvent::Failed { reason: Reason::Expired },
+            Outcome::ExpiredAsFailure => TaskEvent::Failed {
+                reason: Reason::Expired,
+            },
             Outcome::Asked => stopping.unwrap_or(TaskEvent::Asked),
             Outcome::Released => stopping.unwrap_or(TaskEvent::Released),
-            Outcome::Stopped => {
-                stopping.unwrap_or(TaskEvent::Cancelled { reason: Reason::Requested })
-            }
+            Outcome::Stopped => stopping.unwrap_or(TaskEvent::Cancelled {
+                reason: Reason::Requested,
+            }),
             Outcome::Lost => stopping.unwrap_or_else(|| self.after_loss(idx, task)),
             Outcome::Failed { reason, again } => match stopping {
                 Some(event) => event,
@@ -304,7 +319,9 @@ impl<'a> Planner<'a> {
         if keep && task.lost <= LOST_WORKER_BUDGET {
             TaskEvent::Released
         } else {
-            TaskEvent::Failed { reason: Reason::WorkerLost }
+            TaskEvent::Failed {
+                reason: Reason::WorkerLost,
+            }
         }
     }
 
@@ -315,7 +332,10 @@ impl<'a> Planner<'a> {
         random: &mut dyn FnMut() -> f64,
     ) -> (TaskEvent, Option<Timestamp>) {
         let policy = &self.graph.task(idx).retry;
-        let spent = self.tasks.get(&idx).map_or(0, |t| t.attempt.saturating_sub(t.lost));
+        let spent = self
+            .tasks
+            .get(&idx)
+            .map_or(0, |t| t.attempt.saturating_sub(t.lost));
         if !again || spent >= policy.attempts {
             return (TaskEvent::Failed { reason }, None);
         }
@@ -341,7 +361,9 @@ impl<'a> Planner<'a> {
         let after = before.apply(step.event)?;
         task.state = after;
         self.run.active = self.run.active + u32::from(after.is_active()) - u32::from(before.is_active());
-        let due = matches!(after, TaskState::Ready | TaskState::Backoff).then_some(step.due).flatten();
+        let due = matches!(after, TaskState::Ready | TaskState::Backoff)
+            .then_some(step.due)
+            .flatten();
         let due = due.or((after == TaskState::Ready).then_some(self.now));
         self.plan.steps.push(Step { due, ..step });
         if !after.is_terminal() {
@@ -368,7 +390,10 @@ impl<'a> Planner<'a> {
             if task.unmet > 0 || self.run.state == RunState::Cancelling {
                 continue;
             }
-            let event = task.seen.obstacle().map_or(TaskEvent::Unblocked, |reason| TaskEvent::Skipped { reason });
+            let event = task
+                .seen
+                .obstacle()
+                .map_or(TaskEvent::Unblocked, |reason| TaskEvent::Skipped { reason });
             open.push_back((next, event, None));
         }
         Ok(())

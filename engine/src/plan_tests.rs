@@ -15,8 +15,13 @@ fn graph(shape: &[Vec<bool>], attempts: u32) -> Graph {
         uses: "noop".to_owned(),
         description: None,
         with: serde_json::json!({}),
-        needs: (0..i as TaskIdx).filter(|&n| edges.get(n as usize).copied().unwrap_or(false)).collect(),
-        retry: RetryPolicy { attempts, ..RetryPolicy::default() },
+        needs: (0..i as TaskIdx)
+            .filter(|&n| edges.get(n as usize).copied().unwrap_or(false))
+            .collect(),
+        retry: RetryPolicy {
+            attempts,
+            ..RetryPolicy::default()
+        },
         timeout: None,
         gate: None,
         env: BTreeMap::new(),
@@ -42,7 +47,12 @@ impl World {
     }
 
     fn slice(&mut self) -> Slice<'_> {
-        Slice { graph: &self.graph, run: &mut self.run, tasks: &mut self.tasks, now: Timestamp::UNIX_EPOCH }
+        Slice {
+            graph: &self.graph,
+            run: &mut self.run,
+            tasks: &mut self.tasks,
+            now: Timestamp::UNIX_EPOCH,
+        }
     }
 
     /// Advances on the small slice first, as the store does, and checks that it equals planning on everything.
@@ -51,8 +61,12 @@ impl World {
         let keep = frontier(&self.graph, [idx]);
         small.retain(|idx, _| keep.contains(idx));
         let mut run = self.run.clone();
-        let slice =
-            Slice { graph: &self.graph, run: &mut run, tasks: &mut small, now: Timestamp::UNIX_EPOCH };
+        let slice = Slice {
+            graph: &self.graph,
+            run: &mut run,
+            tasks: &mut small,
+            now: Timestamp::UNIX_EPOCH,
+        };
         let partial = advance(slice, &[(idx, outcome)], &mut || 0.5);
         let whole = advance(self.slice(), &[(idx, outcome)], &mut || 0.5).unwrap();
         match partial {
@@ -70,11 +84,18 @@ impl World {
         let open = self.tasks.values().filter(|t| !t.state.is_terminal()).count();
         let active = self.tasks.values().filter(|t| t.state.is_active()).count();
         assert_eq!((self.run.open as usize, self.run.active as usize), (open, active));
-        assert_eq!(self.run.state.is_terminal(), open == 0, "a run is over exactly when its task runs are");
+        assert_eq!(
+            self.run.state.is_terminal(),
+            open == 0,
+            "a run is over exactly when its task runs are"
+        );
         for (idx, task) in &self.tasks {
             let needs = &self.graph.task(*idx).needs;
             let done = |n: &TaskIdx| matches!(self.tasks[n].state, TaskState::Succeeded { .. });
-            if matches!(task.state, TaskState::Ready | TaskState::Running | TaskState::Succeeded { .. }) {
+            if matches!(
+                task.state,
+                TaskState::Ready | TaskState::Running | TaskState::Succeeded { .. }
+            ) {
                 assert!(needs.iter().all(done), "task {idx} went before its needs");
             }
             assert!(task.attempt.saturating_sub(task.lost) <= self.graph.task(*idx).retry.attempts);
@@ -82,7 +103,12 @@ impl World {
     }
 
     fn pick(&self, choice: usize, wanted: fn(&TaskState) -> bool) -> Option<TaskIdx> {
-        let fit: Vec<TaskIdx> = self.tasks.iter().filter(|(_, t)| wanted(&t.state)).map(|(i, _)| *i).collect();
+        let fit: Vec<TaskIdx> = self
+            .tasks
+            .iter()
+            .filter(|(_, t)| wanted(&t.state))
+            .map(|(i, _)| *i)
+            .collect();
         (!fit.is_empty()).then(|| fit[choice % fit.len()])
     }
 }
@@ -90,11 +116,19 @@ impl World {
 fn outcome(choice: u8) -> Outcome {
     match choice % 8 {
         0 | 1 | 2 => Outcome::Succeeded,
-        3 => Outcome::Failed { reason: Reason::Error, again: true },
-        4 => Outcome::Failed { reason: Reason::Timeout, again: false },
+        3 => Outcome::Failed {
+            reason: Reason::Error,
+            again: true,
+        },
+        4 => Outcome::Failed {
+            reason: Reason::Timeout,
+            again: false,
+        },
         5 => Outcome::Lost,
         6 => Outcome::Asked,
-        _ => Outcome::Rejected { reason: Reason::RuleFailed },
+        _ => Outcome::Rejected {
+            reason: Reason::RuleFailed,
+        },
     }
 }
 
@@ -167,7 +201,17 @@ fn a_run_waits_when_nothing_moves_by_itself_and_goes_on_after_the_decision() {
 fn a_rejected_gate_ends_the_run_rejected_and_skips_what_stands_on_it() {
     let mut world = World::new(graph(&[vec![], vec![true], vec![false, true]], 1));
     world.advance(0, Outcome::Claimed);
-    world.advance(0, Outcome::Rejected { reason: Reason::RuleFailed });
+    world.advance(
+        0,
+        Outcome::Rejected {
+            reason: Reason::RuleFailed,
+        },
+    );
     assert_eq!(world.run.state, RunState::Rejected);
-    assert_eq!(world.tasks[&2].state, TaskState::Skipped { reason: Reason::UpstreamRejected });
+    assert_eq!(
+        world.tasks[&2].state,
+        TaskState::Skipped {
+            reason: Reason::UpstreamRejected
+        }
+    );
 }

@@ -53,22 +53,30 @@ pub enum TaskError {
 impl TaskError {
     /// Passing trouble, from anything that can be shown.
     pub fn retry(message: impl fmt::Display) -> Self {
-        Self::Retry { message: message.to_string() }
+        Self::Retry {
+            message: message.to_string(),
+        }
     }
 
     /// Lasting trouble, from anything that can be shown.
     pub fn fail(message: impl fmt::Display) -> Self {
-        Self::Fail { message: message.to_string() }
+        Self::Fail {
+            message: message.to_string(),
+        }
     }
 
     /// Lasting trouble from an error, with its whole chain of causes.
     pub fn fail_chain(error: &dyn std::error::Error) -> Self {
-        Self::Fail { message: chain(error) }
+        Self::Fail {
+            message: chain(error),
+        }
     }
 
     /// Passing trouble from an error, with its whole chain of causes.
     pub fn retry_chain(error: &dyn std::error::Error) -> Self {
-        Self::Retry { message: chain(error) }
+        Self::Retry {
+            message: chain(error),
+        }
     }
 }
 

@@ -50,17 +50,31 @@ impl RetryPolicy {
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let grown = self.delay.as_secs_f64() * self.factor().powi(exponent);
         let middle = if grown.is_nan() { 0.0 } else { grown.min(cap) };
-        let jitter = if self.jitter.is_nan() { 0.0 } else { self.jitter.clamp(0.0, 1.0) };
-        let random = if random.is_nan() { 0.5 } else { random.clamp(0.0, 1.0) };
+        let jitter = if self.jitter.is_nan() {
+            0.0
+        } else {
+            self.jitter.clamp(0.0, 1.0)
+        };
+        let random = if random.is_nan() {
+            0.5
+        } else {
+            random.clamp(0.0, 1.0)
+        };
         let low = middle * (1.0 - jitter);
         let high = (middle * (1.0 + jitter)).min(cap);
         let seconds = low + (high - low) * random;
-        Duration::try_from_secs_f64(seconds).unwrap_or(self.max_delay).min(self.max_delay)
+        Duration::try_from_secs_f64(seconds)
+            .unwrap_or(self.max_delay)
+            .min(self.max_delay)
     }
 
     /// The backoff, or no growth where it is no factor (the check of flow files refuses those).
     fn factor(&self) -> f64 {
-        if self.backoff.is_finite() && self.backoff > 0.0 { self.backoff } else { 1.0 }
+        if self.backoff.is_finite() && self.backoff > 0.0 {
+            self.backoff
+        } else {
+            1.0
+        }
     }
 }
 
@@ -89,10 +103,20 @@ mod tests {
 
     #[test]
     fn jitter_spreads_evenly_and_stays_below_the_cap() {
-        let table = [(1, 0.0, 24.0), (1, 0.5, 30.0), (1, 1.0, 36.0), (9, 0.0, 480.0), (9, 0.5, 540.0), (9, 1.0, 600.0)];
+        let table = [
+            (1, 0.0, 24.0),
+            (1, 0.5, 30.0),
+            (1, 1.0, 36.0),
+            (9, 0.0, 480.0),
+            (9, 0.5, 540.0),
+            (9, 1.0, 600.0),
+        ];
         for (attempt, random, seconds) in table {
             let pause = policy(30, 2.0, 600, 0.2).pause(attempt, random).as_secs_f64();
-            assert!((pause - seconds).abs() < 1e-6, "attempt {attempt}, random {random}: {pause} is not {seconds}");
+            assert!(
+                (pause - seconds).abs() < 1e-6,
+                "attempt {attempt}, random {random}: {pause} is not {seconds}"
+            );
         }
     }
 

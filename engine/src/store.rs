@@ -83,7 +83,16 @@ impl StoreError {
                 code.starts_with("08")
                     || matches!(
                         code.as_str(),
-                        "40001" | "40P01" | "55P03" | "57014" | "57P01" | "57P02" | "57P03" | "53300" | "25006" | "0A000"
+                        "40001"
+                            | "40P01"
+                            | "55P03"
+                            | "57014"
+                            | "57P01"
+                            | "57P02"
+                            | "57P03"
+                            | "53300"
+                            | "25006"
+                            | "0A000"
                     )
             }),
             _ => false,
@@ -95,7 +104,10 @@ impl StoreError {
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// A transaction's work: called once per try.
-pub trait Work<T>: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static {}
+pub trait Work<T>:
+    for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static
+{
+}
 impl<T, F> Work<T> for F where
     F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static
 {
@@ -126,7 +138,11 @@ impl Store {
                 tried += 1;
                 match attempt(&pool, &work).await {
                     Err(error) if error.is_passing() && tried < TRIES => {
-                        tracing::warn!(error = crate::plugin::chain(&error), tried, "transaction is tried again");
+                        tracing::warn!(
+                            error = crate::plugin::chain(&error),
+                            tried,
+                            "transaction is tried again"
+                        );
                         clock::sleep(pause(tried)).await;
                     }
                     done => return done,
@@ -189,7 +205,9 @@ pub(crate) fn instant(row: &sqlx::postgres::PgRow, column: &str) -> Result<Times
 /// A nullable column as an instant.
 pub(crate) fn maybe_instant(row: &sqlx::postgres::PgRow, column: &str) -> Result<Option<Timestamp>> {
     use sqlx::Row;
-    Ok(row.try_get::<Option<jiff_sqlx::Timestamp>, _>(column)?.map(|t| t.to_jiff()))
+    Ok(row
+        .try_get::<Option<jiff_sqlx::Timestamp>, _>(column)?
+        .map(|t| t.to_jiff()))
 }
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::host::{AliasMove, Artifact, Emission, Host, HostCall, HostError, Level, ModelVersion, NewVersion};
+use super::host::{
+    AliasMove, Artifact, Emission, Host, HostCall, HostError, Level, ModelVersion, NewVersion,
+};
 use super::{MoveTicket, TaskError};
 use crate::id::{Epoch, FlowName, RunId, TaskName, VersionHash};
 
@@ -74,7 +76,19 @@ pub struct Ctx {
 impl Ctx {
     /// A context whose effects go to `host`.
     pub fn new(attempt: Attempt, folders: Folders, cancel: CancellationToken, host: Arc<dyn Host>) -> Self {
-        Self { attempt, folders, params: BTreeMap::new(), env: BTreeMap::new(), cancel, host }
+        Self {
+            attempt,
+            folders,
+            params: BTreeMap::new(),
+            env: BTreeMap::new(),
+            cancel,
+            host,
+        }
+    }
+
+    /// Where its effects go.
+    pub fn host(&self) -> &dyn Host {
+        self.host.as_ref()
     }
 
     /// Ends when the attempt should stop: cancel, timeout, lost lease.
@@ -89,7 +103,11 @@ impl Ctx {
 
     /// `Err(Cancelled)` once the attempt should stop.
     pub fn checkpoint(&self) -> Result<(), TaskError> {
-        if self.is_cancelled() { Err(TaskError::Cancelled) } else { Ok(()) }
+        if self.is_cancelled() {
+            Err(TaskError::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 
     /// A variable of the attempt's environment; empty counts as unset.
@@ -104,7 +122,10 @@ impl Ctx {
 
     /// Writes a line to the task's log.
     pub fn log(&self, level: Level, text: impl Into<String>) {
-        self.host.emit(Emission::Log { level, text: text.into() });
+        self.host.emit(Emission::Log {
+            level,
+            text: text.into(),
+        });
     }
 
     /// Says that `done` of `total` units are done.
@@ -115,9 +136,16 @@ impl Ctx {
     /// Records a number over steps. Non-finite values are dropped with a warning in the log.
     pub fn metric(&self, name: &str, value: f64, step: u64) {
         if value.is_finite() {
-            self.host.emit(Emission::Metric { name: name.to_owned(), value, step });
+            self.host.emit(Emission::Metric {
+                name: name.to_owned(),
+                value,
+                step,
+            });
         } else {
-            self.log(Level::Warn, format!("metric `{name}` is {value} at step {step}; not recorded"));
+            self.log(
+                Level::Warn,
+                format!("metric `{name}` is {value} at step {step}; not recorded"),
+            );
         }
     }
 
@@ -127,19 +155,35 @@ impl Ctx {
             .await
             .map_err(|e| TaskError::fail(format_args!("artifact `{name}`: {}: {e}", path.display())))?;
         let uri = format!("file://{}", path.display());
-        let artifact = Artifact { name: name.to_owned(), uri, size, sha256 };
-        self.call::<()>(HostCall::Artifact { artifact: artifact.clone() }).await?;
+        let artifact = Artifact {
+            name: name.to_owned(),
+            uri,
+            size,
+            sha256,
+        };
+        self.call::<()>(HostCall::Artifact {
+            artifact: artifact.clone(),
+        })
+        .await?;
         Ok(artifact)
     }
 
     /// What an alias points to in our registry.
     pub async fn model_alias(&self, model: &str, alias: &str) -> Result<Option<ModelVersion>, HostError> {
-        self.call(HostCall::Alias { model: model.to_owned(), alias: alias.to_owned() }).await
+        self.call(HostCall::Alias {
+            model: model.to_owned(),
+            alias: alias.to_owned(),
+        })
+        .await
     }
 
     /// A version of a model.
     pub async fn model_version(&self, model: &str, version: i64) -> Result<Option<ModelVersion>, HostError> {
-        self.call(HostCall::Version { model: model.to_owned(), version }).await
+        self.call(HostCall::Version {
+            model: model.to_owned(),
+            version,
+        })
+        .await
     }
 
     /// Registers a version; the same task run gets the same version again.
@@ -149,22 +193,35 @@ impl Ctx {
 
     /// Takes the alias's lock for an [`AliasMove`]; see [`HostCall::BeginMove`].
     pub async fn begin_move(&self, wanted: &AliasMove) -> Result<MoveTicket, HostError> {
-        self.call(HostCall::BeginMove { wanted: wanted.clone() }).await
+        self.call(HostCall::BeginMove {
+            wanted: wanted.clone(),
+        })
+        .await
     }
 
     /// Commits the move; see [`HostCall::FinishMove`].
     pub async fn finish_move(&self, wanted: &AliasMove) -> Result<ModelVersion, HostError> {
-        self.call(HostCall::FinishMove { wanted: wanted.clone() }).await
+        self.call(HostCall::FinishMove {
+            wanted: wanted.clone(),
+        })
+        .await
     }
 
     /// Gives the lock back without a move.
     pub async fn abandon_move(&self, wanted: &AliasMove) -> Result<(), HostError> {
-        self.call(HostCall::AbandonMove { wanted: wanted.clone() }).await
+        self.call(HostCall::AbandonMove {
+            wanted: wanted.clone(),
+        })
+        .await
     }
 
     /// Appends to the ledger in the name of this task run.
     pub async fn ledger(&self, kind: &str, data: Value) -> Result<(), HostError> {
-        self.call(HostCall::Ledger { kind: kind.to_owned(), data }).await
+        self.call(HostCall::Ledger {
+            kind: kind.to_owned(),
+            data,
+        })
+        .await
     }
 
     async fn call<T: DeserializeOwned>(&self, call: HostCall) -> Result<T, HostError> {
@@ -191,5 +248,7 @@ pub async fn digest_file(path: PathBuf) -> io::Result<(u64, String)> {
             hasher.update(&buffer[..read]);
         }
     };
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
 }

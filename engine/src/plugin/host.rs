@@ -135,7 +135,12 @@ pub enum HostError {
     Stale,
     /// The alias points elsewhere by now.
     #[error("{model}@{alias} points to {}, not to {} as expected", show(*.now), show(*.expected))]
-    WorldMoved { model: String, alias: String, expected: Option<i64>, now: Option<i64> },
+    WorldMoved {
+        model: String,
+        alias: String,
+        expected: Option<i64>,
+        now: Option<i64>,
+    },
     /// Another attempt is moving this alias.
     #[error("{model}@{alias} is being moved by another task run")]
     Busy { model: String, alias: String },
@@ -154,7 +159,9 @@ fn show(version: Option<i64>) -> String {
 impl From<HostError> for super::TaskError {
     fn from(error: HostError) -> Self {
         match &error {
-            HostError::WorldMoved { .. } => Self::WorldMoved { message: error.to_string() },
+            HostError::WorldMoved { .. } => Self::WorldMoved {
+                message: error.to_string(),
+            },
             HostError::Refused { .. } => Self::fail(&error),
             HostError::Stale => Self::Cancelled,
             HostError::Busy { .. } | HostError::Unavailable { .. } => Self::retry(&error),

@@ -85,7 +85,10 @@ pub struct Registry {
 impl Registry {
     /// Adds a plugin. Panics when the name is taken: two plugins of one name are a mistake of the program.
     #[must_use]
-    #[expect(clippy::panic, reason = "a name given twice is a mistake in the program, found at its first start")]
+    #[expect(
+        clippy::panic,
+        reason = "a name given twice is a mistake in the program, found at its first start"
+    )]
     pub fn with<P: Plugin>(mut self, plugin: P) -> Self {
         let descriptor = Descriptor {
             name: P::NAME,
@@ -95,7 +98,11 @@ impl Registry {
             input: schema_of::<P::Input>(),
             output: schema_of::<P::Output>(),
         };
-        if self.plugins.insert(P::NAME, Arc::new(Erased { plugin, descriptor })).is_some() {
+        if self
+            .plugins
+            .insert(P::NAME, Arc::new(Erased { plugin, descriptor }))
+            .is_some()
+        {
             panic!("BUG: two plugins are called `{}`", P::NAME);
         }
         self

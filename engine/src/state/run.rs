@@ -86,7 +86,10 @@ impl RunState {
 
     /// Nothing can happen to it any more.
     pub fn is_terminal(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Rejected | Self::Cancelled)
+        matches!(
+            self,
+            Self::Succeeded | Self::Failed | Self::Rejected | Self::Cancelled
+        )
     }
 
     /// The next state.
@@ -102,7 +105,11 @@ impl RunState {
                 End::Cancelled => Self::Cancelled,
             },
             _ => {
-                return Err(IllegalTransition { what: "run", state: self.as_str(), event: event.as_str() });
+                return Err(IllegalTransition {
+                    what: "run",
+                    state: self.as_str(),
+                    event: event.as_str(),
+                });
             }
         })
     }
@@ -156,10 +163,13 @@ impl Ends {
     #[must_use]
     pub fn with(self, state: TaskState) -> Self {
         let bit = match state {
-            TaskState::Failed { .. } | TaskState::Cancelled { reason: Reason::Timeout } => Self::FAILED,
-            TaskState::Skipped { reason: Reason::UpstreamRejected } => {
-                Self::SKIPPED | Self::UPSTREAM_REJECTED
-            }
+            TaskState::Failed { .. }
+            | TaskState::Cancelled {
+                reason: Reason::Timeout,
+            } => Self::FAILED,
+            TaskState::Skipped {
+                reason: Reason::UpstreamRejected,
+            } => Self::SKIPPED | Self::UPSTREAM_REJECTED,
             TaskState::Skipped { .. } => Self::SKIPPED,
             TaskState::Rejected { .. } => Self::REJECTED,
             TaskState::Succeeded { .. } => Self::SUCCEEDED,
@@ -202,7 +212,14 @@ mod tests {
     #[test]
     fn every_state_and_event_has_its_cell() {
         let states = [
-            "queued", "running", "waiting", "cancelling", "succeeded", "failed", "rejected", "cancelled",
+            "queued",
+            "running",
+            "waiting",
+            "cancelling",
+            "succeeded",
+            "failed",
+            "rejected",
+            "cancelled",
         ];
         let events = [
             RunEvent::Started,
@@ -217,7 +234,10 @@ mod tests {
             for event in events {
                 let next = state.apply(event).map_or("-", RunState::as_str);
                 table.push_str(&format!("{:<10} {:<15} {next}\n", state.as_str(), event.as_str()));
-                assert!(!state.is_terminal() || next == "-", "a terminal state is for ever");
+                assert!(
+                    !state.is_terminal() || next == "-",
+                    "a terminal state is for ever"
+                );
             }
         }
         insta::assert_snapshot!(table);
@@ -225,8 +245,12 @@ mod tests {
 
     #[test]
     fn the_worst_end_wins() {
-        let failed = TaskState::Failed { reason: Reason::Error };
-        let rejected = TaskState::Rejected { reason: Reason::Declined };
+        let failed = TaskState::Failed {
+            reason: Reason::Error,
+        };
+        let rejected = TaskState::Rejected {
+            reason: Reason::Declined,
+        };
         let done = TaskState::Succeeded { reason: None };
         assert_eq!(Ends::default().with(done).end(), End::Succeeded);
         assert_eq!(Ends::default().with(done).with(rejected).end(), End::Rejected);

@@ -142,9 +142,13 @@ impl TaskState {
         Ok(match (self, event) {
             (Self::Blocked, E::Unblocked) => Self::Ready,
             (Self::Blocked, E::Skipped { reason }) => Self::Skipped { reason },
-            (Self::Blocked, E::Carried) => Self::Succeeded { reason: Some(Reason::Carried) },
+            (Self::Blocked, E::Carried) => Self::Succeeded {
+                reason: Some(Reason::Carried),
+            },
             (Self::Ready | Self::Backoff, E::Claimed) => Self::Running,
-            (Self::Running, E::Asked) => Self::Waiting { reason: Reason::Approval },
+            (Self::Running, E::Asked) => Self::Waiting {
+                reason: Reason::Approval,
+            },
             (Self::Running | Self::Waiting { .. }, E::Rejected { reason }) => Self::Rejected { reason },
             (Self::Waiting { .. }, E::Approved) => Self::Ready,
             (Self::Running, E::Succeeded) => Self::Succeeded { reason: None },
@@ -227,7 +231,9 @@ mod tests {
         let states = [
             TaskState::Blocked,
             TaskState::Ready,
-            TaskState::Waiting { reason: Reason::Approval },
+            TaskState::Waiting {
+                reason: Reason::Approval,
+            },
             TaskState::Running,
             TaskState::Backoff,
             TaskState::Succeeded { reason: None },
@@ -255,7 +261,10 @@ mod tests {
             for event in events {
                 let next = state.apply(event).map_or("-", TaskState::as_str);
                 table.push_str(&format!("{:<10} {:<13} {next}\n", state.as_str(), event.as_str()));
-                assert!(!state.is_terminal() || next == "-", "a terminal state is for ever");
+                assert!(
+                    !state.is_terminal() || next == "-",
+                    "a terminal state is for ever"
+                );
             }
         }
         insta::assert_snapshot!(table);
@@ -268,7 +277,9 @@ mod tests {
         }
         assert_eq!(
             TaskState::parse("failed", Some("timeout")),
-            Some(TaskState::Failed { reason: Reason::Timeout })
+            Some(TaskState::Failed {
+                reason: Reason::Timeout
+            })
         );
         assert_eq!(TaskState::parse("failed", None), None);
     }

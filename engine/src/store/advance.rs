@@ -66,15 +66,24 @@ async fn advance(
     (reports, mut claimer): (&[Report], Option<Claimer>),
     now: Timestamp,
 ) -> Result<Advanced> {
-    let mut done = Advanced { accepted: vec![false; reports.len()], ..Advanced::default() };
+    let mut done = Advanced {
+        accepted: vec![false; reports.len()],
+        ..Advanced::default()
+    };
     let mut by_run: BTreeMap<RunId, Vec<usize>> = BTreeMap::new();
     for (position, report) in reports.iter().enumerate() {
         by_run.entry(report.run).or_default().push(position);
     }
     for (id, positions) in by_run {
-        let Some(mut run) = LockedRun::lock(store, conn, id).await? else { continue };
-        run.load(conn, positions.iter().map(|&p| reports[p].idx).collect()).await?;
-        let fresh: Vec<usize> = positions.into_iter().filter(|&p| holds(&run, &reports[p])).collect();
+        let Some(mut run) = LockedRun::lock(store, conn, id).await? else {
+            continue;
+        };
+        run.load(conn, positions.iter().map(|&p| reports[p].idx).collect())
+            .await?;
+        let fresh: Vec<usize> = positions
+            .into_iter()
+            .filter(|&p| holds(&run, &reports[p]))
+            .collect();
         let accepted: Vec<&Report> = fresh.iter().map(|&p| &reports[p]).collect();
         report_all(&mut run, conn, &accepted, now).await?;
         for position in fresh {

@@ -91,8 +91,15 @@ impl Store {
         let mut folded = Folded::default();
         for row in &rows {
             let data: Option<Value> = row.try_get("data")?;
-            let reason = data.as_ref().and_then(|d| d.get("reason")).and_then(Value::as_str);
-            folded.take((row.try_get("run")?, row.try_get("kind")?, row.try_get("idx")?), reason, findings);
+            let reason = data
+                .as_ref()
+                .and_then(|d| d.get("reason"))
+                .and_then(Value::as_str);
+            folded.take(
+                (row.try_get("run")?, row.try_get("kind")?, row.try_get("idx")?),
+                reason,
+                findings,
+            );
         }
         folded.compare(self, findings).await
     }
@@ -138,16 +145,18 @@ impl Folded {
             invariant: "the events of a run, folded, give its rows",
             detail: format!("{what}: row says {row}, events say {events}"),
         };
-        let runs: Vec<(Uuid, String)> =
-            sqlx::query_as("select id, state::text from run").fetch_all(store.pool()).await?;
+        let runs: Vec<(Uuid, String)> = sqlx::query_as("select id, state::text from run")
+            .fetch_all(store.pool())
+            .await?;
         for (id, row) in runs {
             let told = self.runs.get(&id).map_or("queued", |s| s.as_str());
             if told != row {
                 findings.push(differs(id.to_string(), &row, told));
             }
         }
-        let tasks: Vec<(Uuid, i32, String)> =
-            sqlx::query_as("select run, idx, state::text from task_run").fetch_all(store.pool()).await?;
+        let tasks: Vec<(Uuid, i32, String)> = sqlx::query_as("select run, idx, state::text from task_run")
+            .fetch_all(store.pool())
+            .await?;
         for (run, idx, row) in tasks {
             let told = self.tasks.get(&(run, idx)).map_or("blocked", |s| s.as_str());
             if told != row {
@@ -159,5 +168,8 @@ impl Folded {
 }
 
 fn illegal(detail: String) -> Finding {
-    Finding { invariant: "every event is a legal edge", detail }
+    Finding {
+        invariant: "every event is a legal edge",
+        detail,
+    }
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::locked::{Details, LockedRun, is_claimable};
 use super::{Result, Store, pg};
 use crate::graph::{Flow, Task};
-use crate::id::{Epoch, RunId, TaskIdx};
+use crate::id::{Epoch, RunId, TaskIdx, VersionHash};
 use crate::plan::Outcome;
 
 /// A task run that this worker holds now.
@@ -54,6 +54,8 @@ pub struct Claimer {
 /// Runs, their params and the outputs of needs: what an attempt is rendered from.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
+    /// The run's flow version.
+    pub version: VersionHash,
     /// The run's params.
     pub params: BTreeMap<String, Value>,
     /// Trigger, requester.
@@ -85,7 +87,7 @@ impl Store {
     pub async fn surroundings(&self, claim: &Claim) -> Result<Surroundings> {
         let mut conn = self.pool().acquire().await?;
         let row = sqlx::query(
-            "select r.params, r.trigger, r.requester, r.scheduled_for, r.created_at, t.opened_by
+            "select r.version, r.params, r.trigger, r.requester, r.scheduled_for, r.created_at, t.opened_by
              from run r join task_run t on t.run = r.id and t.idx = $2 where r.id = $1",
         )
         .bind(claim.run.0)
@@ -94,6 +96,7 @@ impl Store {
         .await?;
         let params: sqlx::types::Json<BTreeMap<String, Value>> = row.try_get("params")?;
         Ok(Surroundings {
+            version: VersionHash(row.try_get("version")?),
             params: params.0,
             trigger: row.try_get("trigger")?,
             requester: row.try_get("requester")?,
@@ -114,7 +117,10 @@ async fn outputs_of_needs(conn: &mut PgConnection, claim: &Claim) -> Result<BTre
             .fetch_all(conn)
             .await?;
     let named = |(idx, outputs): (i32, Value)| {
-        (claim.flow.graph.task(idx as TaskIdx).name.as_str().to_owned(), outputs)
+        (
+            claim.flow.graph.task(idx as TaskIdx).name.as_str().to_owned(),
+            outputs,
+        )
     };
     Ok(rows.into_iter().map(named).collect())
 }
@@ -127,10 +133,14 @@ async fn claim(
 ) -> Result<Vec<Claim>> {
     let mut claims = Vec::new();
     for (run, wanted) in pick(conn, claimer, now).await? {
-        let Some(mut locked) = LockedRun::lock(store, conn, run).await? else { continue };
+        let Some(mut locked) = LockedRun::lock(store, conn, run).await? else {
+            continue;
+        };
         locked.load(conn, wanted.iter().copied().collect()).await?;
-        let good: Vec<TaskIdx> =
-            wanted.into_iter().filter(|idx| locked.tasks.get(idx).is_some_and(is_claimable)).collect();
+        let good: Vec<TaskIdx> = wanted
+            .into_iter()
+            .filter(|idx| locked.tasks.get(idx).is_some_and(is_claimable))
+            .collect();
         take(&mut locked, conn, (&good, claimer.worker), now).await?;
         claims.extend(good.iter().map(|&idx| claim_of(&locked, idx)));
         locked.write(conn, now).await?;
@@ -154,7 +164,10 @@ pub(super) async fn take(
         .map(|&idx| {
             let task = locked.tasks.get(&idx);
             let (epoch, attempt) = task.map_or((0, 0), |t| (t.epoch + 1, t.attempt + 1));
-            (idx, json!({ "worker": worker, "epoch": epoch, "attempt": attempt }))
+            (
+                idx,
+                json!({ "worker": worker, "epoch": epoch, "attempt": attempt }),
+            )
         })
         .collect();
     locked.advance(conn, &outcomes, (&details, now)).await?;
@@ -167,7 +180,13 @@ pub(super) async fn take(
 /// The claim of a task run that [`take`] has just taken.
 pub(super) fn claim_of(locked: &LockedRun, idx: TaskIdx) -> Claim {
     let (epoch, attempt) = locked.tasks.get(&idx).map_or((0, 0), |t| (t.epoch, t.attempt));
-    Claim { run: locked.id, idx, epoch, attempt, flow: Arc::clone(&locked.flow) }
+    Claim {
+        run: locked.id,
+        idx,
+        epoch,
+        attempt,
+        flow: Arc::clone(&locked.flow),
+    }
 }
 
 async fn pick(

@@ -38,7 +38,10 @@ impl Store {
             .connect_with(options)
             .await
             .map_err(ConnectError::Unreachable)?;
-        Ok(Self { pool, definitions: Arc::new(Mutex::new(BTreeMap::new())) })
+        Ok(Self {
+            pool,
+            definitions: Arc::new(Mutex::new(BTreeMap::new())),
+        })
     }
 }
 

@@ -66,7 +66,11 @@ async fn apply(conn: &mut PgConnection, new: &NewVersion, now: Timestamp) -> Res
     .await?;
     insert_version(conn, new, now).await?;
     super::schedules::replace(conn, &new.flow, now).await?;
-    Ok(if current.is_some() { Applied::Changed } else { Applied::Created })
+    Ok(if current.is_some() {
+        Applied::Changed
+    } else {
+        Applied::Created
+    })
 }
 
 async fn insert_version(conn: &mut PgConnection, new: &NewVersion, now: Timestamp) -> Result<()> {
@@ -93,10 +97,15 @@ pub async fn load_definition(conn: &mut PgConnection, version: &VersionHash) -> 
         .bind(&version.0)
         .fetch_optional(conn)
         .await?
-        .ok_or_else(|| StoreError::NotFound { what: "flow version", name: version.0.clone() })?;
+        .ok_or_else(|| StoreError::NotFound {
+            what: "flow version",
+            name: version.0.clone(),
+        })?;
     let text: String = row.try_get("definition")?;
-    serde_json::from_str(&text)
-        .map_err(|e| StoreError::Corrupt { what: "flow version", why: e.to_string() })
+    serde_json::from_str(&text).map_err(|e| StoreError::Corrupt {
+        what: "flow version",
+        why: e.to_string(),
+    })
 }
 
 /// The current version of a flow that was not removed.
@@ -106,5 +115,8 @@ pub async fn current_version(conn: &mut PgConnection, flow: &str) -> Result<Vers
             .bind(flow)
             .fetch_optional(conn)
             .await?;
-    hash.map(VersionHash).ok_or_else(|| StoreError::NotFound { what: "flow", name: flow.to_owned() })
+    hash.map(VersionHash).ok_or_else(|| StoreError::NotFound {
+        what: "flow",
+        name: flow.to_owned(),
+    })
 }

@@ -55,7 +55,12 @@ pub async fn renew(conn: &mut PgConnection, worker: Uuid) -> Result<Vec<Held>> {
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
-    let held = |(run, idx, epoch, cancelling)| Held { run: RunId(run), idx: idx as TaskIdx, epoch, cancelling };
+    let held = |(run, idx, epoch, cancelling)| Held {
+        run: RunId(run),
+        idx: idx as TaskIdx,
+        epoch,
+        cancelling,
+    };
     Ok(rows.into_iter().map(held).collect())
 }
 
@@ -78,7 +83,9 @@ impl Store {
             outputs: None,
             message: Some("the worker stopped renewing its lease".to_owned()),
         };
-        let done = self.advance(rows.into_iter().map(lost).collect(), None, now).await?;
+        let done = self
+            .advance(rows.into_iter().map(lost).collect(), None, now)
+            .await?;
         Ok(done.accepted.iter().filter(|counted| **counted).count())
     }
 }

@@ -62,7 +62,9 @@ impl LockedRun {
         .fetch_optional(&mut *conn)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        let flow = store.definition(conn, &VersionHash(row.try_get("version")?)).await?;
+        let flow = store
+            .definition(conn, &VersionHash(row.try_get("version")?))
+            .await?;
         let next_seq = row.try_get("next_seq")?;
         Ok(Some(Self::new(id, flow, run_view(&row)?, next_seq)))
     }
@@ -86,8 +88,11 @@ impl LockedRun {
 
     /// Loads the task runs of a slice that are not loaded yet.
     pub async fn load(&mut self, conn: &mut PgConnection, slice: BTreeSet<TaskIdx>) -> Result<()> {
-        let missing: Vec<i32> =
-            slice.into_iter().filter(|idx| !self.tasks.contains_key(idx)).map(|idx| idx as i32).collect();
+        let missing: Vec<i32> = slice
+            .into_iter()
+            .filter(|idx| !self.tasks.contains_key(idx))
+            .map(|idx| idx as i32)
+            .collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -143,15 +148,23 @@ impl LockedRun {
     }
 
     fn plan(&mut self, outcomes: &[(TaskIdx, Outcome)], now: Timestamp) -> Result<Plan, PlanError> {
-        let slice =
-            Slice { graph: &self.flow.graph, run: &mut self.view, tasks: &mut self.tasks, now };
+        let slice = Slice {
+            graph: &self.flow.graph,
+            run: &mut self.view,
+            tasks: &mut self.tasks,
+            now,
+        };
         plan::advance(slice, outcomes, &mut clock::random)
     }
 
     /// Starts a queued run; all its task runs must be loaded.
     pub fn start(&mut self, now: Timestamp) -> Result<()> {
-        let slice =
-            Slice { graph: &self.flow.graph, run: &mut self.view, tasks: &mut self.tasks, now };
+        let slice = Slice {
+            graph: &self.flow.graph,
+            run: &mut self.view,
+            tasks: &mut self.tasks,
+            now,
+        };
         let plan = plan::start(slice)?;
         self.record(&plan, &Details::new());
         Ok(())
@@ -159,8 +172,12 @@ impl LockedRun {
 
     /// Cancels the run; all its task runs must be loaded.
     pub fn cancel(&mut self, reason: Reason, now: Timestamp) -> Result<()> {
-        let slice =
-            Slice { graph: &self.flow.graph, run: &mut self.view, tasks: &mut self.tasks, now };
+        let slice = Slice {
+            graph: &self.flow.graph,
+            run: &mut self.view,
+            tasks: &mut self.tasks,
+            now,
+        };
         let plan = plan::cancel(slice, reason)?;
         self.record(&plan, &Details::new());
         Ok(())
@@ -194,7 +211,13 @@ impl LockedRun {
         let (kind, reason) = (step.event.as_str(), step.event.reason());
         let same = |r: &Record| r.kind == kind && r.reason == reason && r.nth == nth;
         let at = self.journal.iter().rposition(same).unwrap_or_else(|| {
-            self.push(Record { kind, reason, nth, idx: Vec::new(), detail: Map::new() });
+            self.push(Record {
+                kind,
+                reason,
+                nth,
+                idx: Vec::new(),
+                detail: Map::new(),
+            });
             self.journal.len() - 1
         });
         let record = &mut self.journal[at];
@@ -221,7 +244,11 @@ impl LockedRun {
 
     /// Task runs that may be claimed at `now` by what this transaction did.
     pub fn fresh(&self, now: Timestamp) -> Vec<TaskIdx> {
-        self.ready.iter().filter(|(_, due)| **due <= now).map(|(idx, _)| *idx).collect()
+        self.ready
+            .iter()
+            .filter(|(_, due)| **due <= now)
+            .map(|(idx, _)| *idx)
+            .collect()
     }
 
     /// Writes all that changed.
@@ -258,7 +285,12 @@ impl LockedRun {
             .bind(changed.iter().map(|(_, t)| t.epoch).collect::<Vec<_>>())
             .bind(changed.iter().map(|(_, t)| t.attempt as i32).collect::<Vec<_>>())
             .bind(changed.iter().map(|(_, t)| t.lost as i32).collect::<Vec<_>>())
-            .bind(changed.iter().map(|(idx, _)| self.opened.get(idx).copied()).collect::<Vec<_>>())
+            .bind(
+                changed
+                    .iter()
+                    .map(|(idx, _)| self.opened.get(idx).copied())
+                    .collect::<Vec<_>>(),
+            )
             .bind(pg(now))
             .execute(conn)
             .await?;
@@ -312,8 +344,11 @@ impl LockedRun {
             return Ok(());
         }
         let idx: Vec<i32> = self.leases.keys().map(|idx| *idx as i32).collect();
-        let epoch: Vec<i64> =
-            self.leases.keys().map(|idx| self.tasks.get(idx).map_or(0, |t| t.epoch)).collect();
+        let epoch: Vec<i64> = self
+            .leases
+            .keys()
+            .map(|idx| self.tasks.get(idx).map_or(0, |t| t.epoch))
+            .collect();
         let worker: Vec<Uuid> = self.leases.values().copied().collect();
         sqlx::query(
             "insert into lease (run, idx, epoch, worker, until)
@@ -333,9 +368,9 @@ impl LockedRun {
     /// Task runs that were in one of `states` and are no longer (or, claimed anew in this transaction, are again).
     fn left(&self, states: &[TaskState], renewed: bool) -> Vec<i32> {
         let moved = |idx: &TaskIdx, before: &TaskView| {
-            self.tasks.get(idx).is_some_and(|now| {
-                now.state != before.state || (renewed && now.epoch != before.epoch)
-            })
+            self.tasks
+                .get(idx)
+                .is_some_and(|now| now.state != before.state || (renewed && now.epoch != before.epoch))
         };
         self.before
             .iter()
@@ -392,7 +427,10 @@ impl LockedRun {
         .execute(&mut *conn)
         .await?;
         if self.view.state.is_terminal() {
-            sqlx::query("delete from active_run where run = $1").bind(self.id.0).execute(conn).await?;
+            sqlx::query("delete from active_run where run = $1")
+                .bind(self.id.0)
+                .execute(conn)
+                .await?;
         }
         Ok(())
     }
@@ -439,7 +477,10 @@ const INSERT_TASKS: &str =
                  $10::uuid[]) as u(idx, state, reason, unmet, seen, epoch, attempt, lost, opened_by)";
 
 fn corrupt(what: &'static str, why: impl Into<String>) -> StoreError {
-    StoreError::Corrupt { what, why: why.into() }
+    StoreError::Corrupt {
+        what,
+        why: why.into(),
+    }
 }
 
 fn run_view(row: &PgRow) -> Result<RunView> {

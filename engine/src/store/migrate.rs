@@ -6,7 +6,11 @@ use super::{Result, Store, StoreError};
 
 /// The migrations of this binary, oldest first.
 pub const MIGRATIONS: &[Migration] = &[
-    Migration { number: 1, name: "create_core", sql: include_str!("../../../migrations/0001_create_core.sql") },
+    Migration {
+        number: 1,
+        name: "create_core",
+        sql: include_str!("../../../migrations/0001_create_core.sql"),
+    },
     Migration {
         number: 2,
         name: "create_decisions",
@@ -32,9 +36,14 @@ impl Store {
     /// Brings the schema up to this binary; answers how many migrations ran. Safe beside other starters.
     pub async fn migrate(&self) -> Result<usize> {
         let mut conn = self.pool().acquire().await?;
-        sqlx::query("set statement_timeout = 0").execute(&mut *conn).await?;
+        sqlx::query("set statement_timeout = 0")
+            .execute(&mut *conn)
+            .await?;
         sqlx::query("set lock_timeout = 0").execute(&mut *conn).await?;
-        sqlx::query("select pg_advisory_lock($1)").bind(LOCK).execute(&mut *conn).await?;
+        sqlx::query("select pg_advisory_lock($1)")
+            .bind(LOCK)
+            .execute(&mut *conn)
+            .await?;
         let done = run_missing(&mut conn).await;
         // The session's settings and its lock end with the session.
         conn.detach().close().await?;
@@ -71,7 +80,10 @@ async fn run_missing(conn: &mut sqlx::PgConnection) -> Result<usize> {
     if at as usize > MIGRATIONS.len() {
         return Err(StoreError::Corrupt {
             what: "schema",
-            why: format!("it is of a newer tidegate (migration {at}, this binary knows {})", MIGRATIONS.len()),
+            why: format!(
+                "it is of a newer tidegate (migration {at}, this binary knows {})",
+                MIGRATIONS.len()
+            ),
         });
     }
     let missing = &MIGRATIONS[at as usize..];

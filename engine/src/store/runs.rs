@@ -62,8 +62,10 @@ impl Store {
             let store = store.clone();
             Box::pin(async move {
                 let locked = LockedRun::lock(&store, conn, id).await?;
-                let mut run =
-                    locked.ok_or_else(|| StoreError::NotFound { what: "run", name: id.to_string() })?;
+                let mut run = locked.ok_or_else(|| StoreError::NotFound {
+                    what: "run",
+                    name: id.to_string(),
+                })?;
                 if run.view.state.is_terminal() {
                     return Ok(false);
                 }
@@ -97,7 +99,9 @@ impl Store {
             let (store, flow) = (store.clone(), flow.clone());
             Box::pin(async move {
                 lock_flow(conn, &flow).await?;
-                let Some(mut run) = LockedRun::lock(&store, conn, id).await? else { return Ok(false) };
+                let Some(mut run) = LockedRun::lock(&store, conn, id).await? else {
+                    return Ok(false);
+                };
                 if run.view.state != RunState::Queued || !has_room(conn, &flow, run.flow.max_active).await? {
                     return Ok(false);
                 }
@@ -145,7 +149,10 @@ async fn lock_flow(conn: &mut PgConnection, flow: &str) -> Result<()> {
         .bind(flow)
         .fetch_optional(conn)
         .await?;
-    found.map(|_| ()).ok_or_else(|| StoreError::NotFound { what: "flow", name: flow.to_owned() })
+    found.map(|_| ()).ok_or_else(|| StoreError::NotFound {
+        what: "flow",
+        name: flow.to_owned(),
+    })
 }
 
 /// Whether another run of the flow may be active. Waiting and queued runs do not count.
@@ -214,7 +221,13 @@ pub async fn state_of(store: &Store, id: RunId) -> Result<RunState> {
         .bind(id.0)
         .fetch_optional(store.pool())
         .await?
-        .ok_or_else(|| StoreError::NotFound { what: "run", name: id.to_string() })?;
+        .ok_or_else(|| StoreError::NotFound {
+            what: "run",
+            name: id.to_string(),
+        })?;
     let word: String = row.try_get("state")?;
-    RunState::parse(&word).ok_or(StoreError::Corrupt { what: "run state", why: word })
+    RunState::parse(&word).ok_or(StoreError::Corrupt {
+        what: "run state",
+        why: word,
+    })
 }

@@ -1,5 +1,10 @@
 //! The store against a real PostgreSQL: claims, fences, cascades, cancellation, and the auditor after each.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,7 +40,10 @@ fn task(name: &str, needs: &[TaskIdx], attempts: u32) -> Task {
         description: None,
         with: json!({}),
         needs: needs.to_vec(),
-        retry: RetryPolicy { attempts, ..RetryPolicy::default() },
+        retry: RetryPolicy {
+            attempts,
+            ..RetryPolicy::default()
+        },
         timeout: None,
         gate: None,
         env: BTreeMap::new(),
@@ -68,7 +76,11 @@ impl Bench {
         let database = postgres::database().await;
         let store = Store::connect(&database.url, 8).await.unwrap();
         store.migrate().await.unwrap();
-        let bench = Self { store, now: clock::now(), _database: database };
+        let bench = Self {
+            store,
+            now: clock::now(),
+            _database: database,
+        };
         assert_eq!(bench.apply(tasks).await, Applied::Created);
         bench
     }
@@ -110,11 +122,19 @@ impl Bench {
     }
 
     fn claimer(&self, slots: usize) -> Claimer {
-        Claimer { worker: Uuid::nil(), queues: vec!["default".to_owned()], slots }
+        Claimer {
+            worker: Uuid::nil(),
+            queues: vec!["default".to_owned()],
+            slots,
+        }
     }
 
     async fn report(&self, claim: &Claim, outcome: Outcome) -> bool {
-        let done = self.store.advance(vec![report(claim, outcome)], None, self.now).await.unwrap();
+        let done = self
+            .store
+            .advance(vec![report(claim, outcome)], None, self.now)
+            .await
+            .unwrap();
         done.accepted == [true]
     }
 
@@ -130,11 +150,13 @@ impl Bench {
     }
 
     async fn task_states(&self, id: RunId) -> Vec<String> {
-        sqlx::query_scalar("select state || coalesce(' ' || reason, '') from task_run where run = $1 order by idx")
-            .bind(id.0)
-            .fetch_all(self.store.pool())
-            .await
-            .unwrap()
+        sqlx::query_scalar(
+            "select state || coalesce(' ' || reason, '') from task_run where run = $1 order by idx",
+        )
+        .bind(id.0)
+        .fetch_all(self.store.pool())
+        .await
+        .unwrap()
     }
 
     async fn audit(&self) {
@@ -153,7 +175,10 @@ fn report(claim: &Claim, outcome: Outcome) -> Report {
     }
 }
 
-const FAILS: Outcome = Outcome::Failed { reason: Reason::Error, again: true };
+const FAILS: Outcome = Outcome::Failed {
+    reason: Reason::Error,
+    again: true,
+};
 
 #[tokio::test]
 async fn a_chain_is_handed_over_task_by_task_and_succeeds() {
@@ -163,7 +188,11 @@ async fn a_chain_is_handed_over_task_by_task_and_succeeds() {
     assert_eq!(held.len(), 1, "only the root may run");
     for _ in 0..3 {
         let reports = held.iter().map(|c| report(c, Outcome::Succeeded)).collect();
-        let done = bench.store.advance(reports, Some(bench.claimer(1)), bench.now).await.unwrap();
+        let done = bench
+            .store
+            .advance(reports, Some(bench.claimer(1)), bench.now)
+            .await
+            .unwrap();
         held = done.handed;
     }
     assert_eq!(bench.state(id).await, RunState::Succeeded);
@@ -188,11 +217,21 @@ async fn a_lost_lease_means_a_new_epoch_and_a_deaf_ear_for_the_old_one() {
     let zombie = bench.claim(1).await.remove(0);
     bench.expire_leases().await;
     assert_eq!(bench.store.reap(bench.now).await.unwrap(), 1);
-    assert_eq!(bench.store.reap(bench.now).await.unwrap(), 0, "one loss is counted once");
+    assert_eq!(
+        bench.store.reap(bench.now).await.unwrap(),
+        0,
+        "one loss is counted once"
+    );
     let heir = bench.claim(1).await.remove(0);
     assert!(heir.epoch > zombie.epoch);
-    assert!(!bench.report(&zombie, Outcome::Succeeded).await, "the zombie is not heard");
-    assert!(bench.report(&heir, Outcome::Succeeded).await, "a lost worker costs no user attempt");
+    assert!(
+        !bench.report(&zombie, Outcome::Succeeded).await,
+        "the zombie is not heard"
+    );
+    assert!(
+        bench.report(&heir, Outcome::Succeeded).await,
+        "a lost worker costs no user attempt"
+    );
     assert!(!bench.report(&heir, FAILS).await, "a result is for ever");
     assert_eq!(bench.state(id).await, RunState::Succeeded);
     bench.audit().await;
@@ -214,14 +253,24 @@ async fn the_fourth_lost_worker_fails_the_task() {
 
 #[tokio::test]
 async fn a_failed_need_skips_what_stands_on_it_however_deep() {
-    let tasks = vec![task("a", &[], 1), task("b", &[0], 1), task("c", &[1], 1), task("d", &[], 1)];
+    let tasks = vec![
+        task("a", &[], 1),
+        task("b", &[0], 1),
+        task("c", &[1], 1),
+        task("d", &[], 1),
+    ];
     let bench = Bench::with(tasks).await;
     let id = bench.run().await;
     for claim in bench.claim(4).await {
         let outcome = if claim.idx == 0 { FAILS } else { Outcome::Succeeded };
         assert!(bench.report(&claim, outcome).await);
     }
-    let expected = ["failed error", "skipped needs_failed", "skipped needs_failed", "succeeded"];
+    let expected = [
+        "failed error",
+        "skipped needs_failed",
+        "skipped needs_failed",
+        "succeeded",
+    ];
     assert_eq!(bench.task_states(id).await, expected);
     assert_eq!(bench.state(id).await, RunState::Failed);
     bench.audit().await;
@@ -248,12 +297,24 @@ async fn a_cancelled_run_ends_when_its_last_attempt_does() {
     let bench = Bench::with(vec![task("a", &[], 3), task("b", &[0], 1), task("c", &[], 1)]).await;
     let id = bench.run().await;
     let running = bench.claim(1).await.remove(0);
-    assert!(bench.store.cancel_run(id, Reason::Requested, bench.now).await.unwrap());
+    assert!(
+        bench
+            .store
+            .cancel_run(id, Reason::Requested, bench.now)
+            .await
+            .unwrap()
+    );
     assert_eq!(bench.state(id).await, RunState::Cancelling);
     assert!(bench.claim(4).await.is_empty(), "nothing new starts");
     assert!(bench.report(&running, FAILS).await);
     assert_eq!(bench.state(id).await, RunState::Cancelled);
-    assert!(!bench.store.cancel_run(id, Reason::Requested, bench.now).await.unwrap());
+    assert!(
+        !bench
+            .store
+            .cancel_run(id, Reason::Requested, bench.now)
+            .await
+            .unwrap()
+    );
     bench.audit().await;
 }
 
@@ -263,8 +324,14 @@ async fn a_second_run_queues_and_starts_when_the_first_is_over() {
     let first = bench.run().await;
     let second = bench.new_run();
     let id = second.id;
-    assert_eq!(bench.store.create_run(second.clone(), bench.now).await.unwrap(), Created::Queued);
-    assert_eq!(bench.store.create_run(second, bench.now).await.unwrap(), Created::Existed);
+    assert_eq!(
+        bench.store.create_run(second.clone(), bench.now).await.unwrap(),
+        Created::Queued
+    );
+    assert_eq!(
+        bench.store.create_run(second, bench.now).await.unwrap(),
+        Created::Existed
+    );
     assert_eq!(bench.store.admit_queued(bench.now).await.unwrap(), 0);
     let claim = bench.claim(9).await.remove(0);
     assert_eq!(claim.run, first);
@@ -278,13 +345,20 @@ async fn a_second_run_queues_and_starts_when_the_first_is_over() {
 async fn two_schedulers_make_one_run_of_a_tick() {
     let bench = Bench::with(vec![task("a", &[], 1)]).await;
     let at = bench.now;
-    let tick = |bench: &Bench| NewRun { tick: Some(("nightly".to_owned(), at)), ..bench.new_run() };
+    let tick = |bench: &Bench| NewRun {
+        tick: Some(("nightly".to_owned(), at)),
+        ..bench.new_run()
+    };
     let (one, two) = tokio::join!(
         bench.store.create_run(tick(&bench), bench.now),
         bench.store.create_run(tick(&bench), bench.now)
     );
     let made = [one.unwrap(), two.unwrap()];
-    assert_eq!(made.iter().filter(|c| **c == Created::Existed).count(), 1, "{made:?}");
+    assert_eq!(
+        made.iter().filter(|c| **c == Created::Existed).count(),
+        1,
+        "{made:?}"
+    );
     bench.audit().await;
 }
 
@@ -293,8 +367,12 @@ async fn twenty_claimers_never_hold_the_same_task_run() {
     let bench = Bench::with((0..400).map(|i| task(&format!("t{i}"), &[], 1)).collect()).await;
     bench.run().await;
     let claims = (0..20).map(|_| bench.claim(20));
-    let mut taken: Vec<TaskIdx> =
-        futures::future::join_all(claims).await.into_iter().flatten().map(|c| c.idx).collect();
+    let mut taken: Vec<TaskIdx> = futures::future::join_all(claims)
+        .await
+        .into_iter()
+        .flatten()
+        .map(|c| c.idx)
+        .collect();
     while taken.len() < 400 {
         let more = bench.claim(50).await;
         assert!(!more.is_empty(), "{} of 400 could be claimed", taken.len());
@@ -313,11 +391,24 @@ async fn a_renewal_tells_what_is_held_and_what_was_told_to_stop() {
     let claim = bench.claim(1).await.remove(0);
     let mut conn = bench.store.pool().acquire().await.unwrap();
     let held = leases::renew(&mut conn, Uuid::nil()).await.unwrap();
-    assert_eq!(held.iter().map(|h| (h.idx, h.epoch, h.cancelling)).collect::<Vec<_>>(), [(0, claim.epoch, false)]);
-    bench.store.cancel_run(id, Reason::Requested, bench.now).await.unwrap();
+    assert_eq!(
+        held.iter()
+            .map(|h| (h.idx, h.epoch, h.cancelling))
+            .collect::<Vec<_>>(),
+        [(0, claim.epoch, false)]
+    );
+    bench
+        .store
+        .cancel_run(id, Reason::Requested, bench.now)
+        .await
+        .unwrap();
     assert!(leases::renew(&mut conn, Uuid::nil()).await.unwrap()[0].cancelling);
     bench.expire_leases().await;
-    assert_eq!(leases::renew(&mut conn, Uuid::nil()).await.unwrap(), [], "what expired is not renewed");
+    assert_eq!(
+        leases::renew(&mut conn, Uuid::nil()).await.unwrap(),
+        [],
+        "what expired is not renewed"
+    );
 }
 
 #[tokio::test]
@@ -335,8 +426,10 @@ async fn a_dropped_begin_never_swallows_the_next_write() {
     .await
     .unwrap();
     assert_eq!(stuck, 0);
-    let seen: i64 =
-        sqlx::query_scalar("select count(*) from run").fetch_one(bench.store.pool()).await.unwrap();
+    let seen: i64 = sqlx::query_scalar("select count(*) from run")
+        .fetch_one(bench.store.pool())
+        .await
+        .unwrap();
     assert_eq!(seen, 1);
 }
 
@@ -356,5 +449,8 @@ async fn migrations_run_once_and_applying_again_changes_nothing() {
     let bench = Bench::with(vec![task("a", &[], 1)]).await;
     assert_eq!(bench.store.migrate().await.unwrap(), 0);
     assert_eq!(bench.apply(vec![task("a", &[], 1)]).await, Applied::Unchanged);
-    assert_eq!(bench.apply(vec![task("a", &[], 1), task("b", &[], 1)]).await, Applied::Changed);
+    assert_eq!(
+        bench.apply(vec![task("a", &[], 1), task("b", &[], 1)]).await,
+        Applied::Changed
+    );
 }

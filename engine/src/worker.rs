@@ -1,0 +1,238 @@
+//! The worker: claims task runs, runs their plugins, keeps their leases, reports what became of them.
+//!
+//! ```text
+//! claim loop ──► attempt (inline, or a child process) ──► finisher ──► one transaction for all that ended meanwhile
+//!     ▲             ▲                                         │ hands over the next task of the run
+//!     └─ wake       └──── heart: renews all leases; what is lost, told to stop, or past its margin is ended
+//! ```
+//!
+//! A worker that cannot renew by lease − margin, on its own monotonic clock, ends its attempts before the lease does: nobody else
+//! runs a task while its old attempt still lives.
+
+mod attempt;
+mod child;
+mod finisher;
+mod heart;
+mod host;
+pub mod inside;
+mod pipe;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::clock;
+use crate::id::{Epoch, RunId, TaskIdx};
+use crate::plugin::Registry;
+use crate::store::advance::Report;
+use crate::store::claim::{Claim, Claimer};
+use crate::store::workers::NewWorker;
+use crate::store::{Store, StoreError};
+
+/// How long a worker waits at most before it looks for work again, woken or not.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How a worker is set up.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// Name for people.
+    pub name: String,
+    /// Queues it serves.
+    pub queues: Vec<String>,
+    /// Attempts at once.
+    pub slots: u32,
+    /// Folder for work, checkpoints and artifacts.
+    pub home: PathBuf,
+    /// Variables that plugins may see.
+    pub env: BTreeMap<String, String>,
+    /// Program (and arguments) that runs one attempt in a child process: this binary with its hidden verb.
+    pub child: Vec<String>,
+    /// How long running attempts may take to end when the worker is told to stop.
+    pub drain: Duration,
+}
+
+/// Why an attempt was told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Somebody cancelled the run.
+    Requested,
+    /// It took longer than its `timeout`.
+    Timeout,
+    /// Its lease is gone: whatever it does no longer counts.
+    Fenced,
+    /// The worker is told to stop.
+    Drained,
+}
+
+/// An attempt that runs here.
+struct Running {
+    epoch: Epoch,
+    stop: StopSwitch,
+}
+
+/// Tells an attempt to stop, once, with the first reason.
+#[derive(Clone, Default)]
+struct StopSwitch {
+    token: CancellationToken,
+    why: Arc<Mutex<Option<Stop>>>,
+}
+
+impl StopSwitch {
+    fn pull(&self, why: Stop) {
+        lock(&self.why).get_or_insert(why);
+        self.token.cancel();
+    }
+
+    fn why(&self) -> Option<Stop> {
+        *lock(&self.why)
+    }
+}
+
+/// The guarded value, whatever happened to an earlier holder: all our sections are single assignments.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What all parts of a worker share.
+struct Shared {
+    id: Uuid,
+    config: WorkerConfig,
+    store: Store,
+    registry: Registry,
+    wake: Arc<Notify>,
+    running: Mutex<BTreeMap<(RunId, TaskIdx), Running>>,
+    reports: mpsc::UnboundedSender<Report>,
+}
+
+/// Runs a worker until `stop`, then drains it. `wake` is rung when something may have become ready.
+pub async fn run(
+    config: WorkerConfig,
+    (store, registry): (Store, Registry),
+    wake: Arc<Notify>,
+    stop: CancellationToken,
+) -> Result<(), StoreError> {
+    let (reports, inbox) = mpsc::unbounded_channel();
+    let id = clock::new_id();
+    let shared = Arc::new(Shared {
+        id,
+        config,
+        store,
+        registry,
+        wake,
+        running: Mutex::default(),
+        reports,
+    });
+    shared.store.enroll_worker(&shared.introduction()).await?;
+    let over = CancellationToken::new();
+    let heart = tokio::spawn(heart::beat(Arc::clone(&shared), over.clone()));
+    let finisher = tokio::spawn(finisher::collect(Arc::clone(&shared), inbox, over.clone()));
+    while !stop.is_cancelled() {
+        if let Err(error) = claim_round(&shared).await {
+            tracing::warn!(
+                error = crate::plugin::chain(&error),
+                "claiming failed; trying again"
+            );
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = shared.wake.notified() => {}
+            () = clock::sleep(POLL.mul_f64(0.75 + clock::random() / 2.0)) => {}
+        }
+    }
+    drain(&shared).await;
+    over.cancel();
+    let _ = tokio::join!(heart, finisher);
+    shared.store.dismiss_worker(id).await
+}
+
+/// Claims until there is no free slot or nothing left to claim.
+async fn claim_round(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    loop {
+        let free = shared.free_slots();
+        if free == 0 {
+            return Ok(());
+        }
+        let claims = shared.store.claim(shared.claimer(free), clock::now()).await?;
+        let all = claims.len() == free;
+        claims.into_iter().for_each(|claim| shared.begin(claim));
+        if !all {
+            return Ok(());
+        }
+    }
+}
+
+/// Lets attempts end by themselves for a while, then stops them; what they held is given back.
+async fn drain(shared: &Arc<Shared>) {
+    let patience = clock::monotonic() + shared.config.drain;
+    while clock::monotonic() < patience && !lock(&shared.running).is_empty() {
+        clock::sleep(Duration::from_millis(50)).await;
+    }
+    lock(&shared.running)
+        .values()
+        .for_each(|attempt| attempt.stop.pull(Stop::Drained));
+    let limit = clock::monotonic() + crate::store::leases::GRACE + Duration::from_secs(2);
+    while clock::monotonic() < limit && !lock(&shared.running).is_empty() {
+        clock::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+impl Shared {
+    fn introduction(&self) -> NewWorker {
+        NewWorker {
+            id: self.id,
+            name: self.config.name.clone(),
+            queues: self.config.queues.clone(),
+            slots: self.config.slots,
+        }
+    }
+
+    fn free_slots(&self) -> usize {
+        (self.config.slots as usize).saturating_sub(lock(&self.running).len())
+    }
+
+    fn claimer(&self, slots: usize) -> Claimer {
+        Claimer {
+            worker: self.id,
+            queues: self.config.queues.clone(),
+            slots,
+        }
+    }
+
+    /// Runs a claimed attempt in a task of its own.
+    fn begin(self: &Arc<Self>, claim: Claim) {
+        let stop = StopSwitch::default();
+        let running = Running {
+            epoch: claim.epoch,
+            stop: stop.clone(),
+        };
+        lock(&self.running).insert((claim.run, claim.idx), running);
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            let key = (claim.run, claim.idx, claim.epoch);
+            match attempt::run(&shared, claim, &stop).await {
+                Some(report) => drop(shared.reports.send(report)),
+                None => shared.forget(key),
+            }
+        });
+    }
+
+    /// Frees the slot of an attempt.
+    fn forget(&self, (run, idx, epoch): (RunId, TaskIdx, Epoch)) {
+        let mut running = lock(&self.running);
+        if running
+            .get(&(run, idx))
+            .is_some_and(|attempt| attempt.epoch == epoch)
+        {
+            running.remove(&(run, idx));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,401 @@
+//! Workers on a real PostgreSQL, with plugins in this process and in children that are killed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tidegate_test_fixtures::postgres::{self, Database};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{WorkerConfig, inside, tree};
+use crate::clock;
+use crate::graph::{Flow, Graph, OnWorkerLost, Overlap, Task};
+use crate::id::{FlowName, RunId, TaskName, VersionHash};
+use crate::plugin::{Ctx, Isolation, Plugin, Registry, TaskError};
+use crate::retry::RetryPolicy;
+use crate::state::Reason;
+use crate::state::run::RunState;
+use crate::store::flows::NewVersion;
+use crate::store::runs::{NewRun, state_of};
+use crate::store::{Store, StoreError};
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Script {
+    /// What to do: `echo`, `panic`, `fail`, `flaky`, `die`, `hang`, `deaf`, `spawn`, `huge`.
+    act: String,
+    #[serde(default)]
+    text: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Said {
+    text: String,
+    pid: u32,
+}
+
+async fn act(ctx: &Ctx, script: Script) -> Result<Said, TaskError> {
+    let said = |text: String| {
+        Ok(Said {
+            text,
+            pid: std::process::id(),
+        })
+    };
+    match script.act.as_str() {
+        "echo" => said(script.text),
+        "panic" => panic!("oh no"),
+        "fail" => Err(TaskError::fail("no way")),
+        "flaky" if ctx.attempt.attempt == 1 => Err(TaskError::retry("not yet")),
+        "flaky" => said("second time".to_owned()),
+        "die" => std::process::abort(),
+        "hang" => {
+            ctx.cancelled().await;
+            Err(TaskError::Cancelled)
+        }
+        "spawn" => {
+            // Leaves the group, and outlives its parent's end unless it is found by its mark.
+            std::process::Command::new("setsid")
+                .args(["sleep", "300"])
+                .spawn()
+                .map_err(TaskError::fail)?;
+            said(String::new())
+        }
+        "huge" => said("x".repeat(2 << 20)),
+        other => Err(TaskError::fail(format_args!("no act {other}"))),
+    }
+}
+
+struct Here;
+struct Child;
+
+#[async_trait]
+impl Plugin for Here {
+    type Input = Script;
+    type Output = Said;
+    const NAME: &'static str = "here";
+    const VERSION: &'static str = "1";
+    const PURPOSE: &'static str = "acts in the worker";
+    const ISOLATION: Isolation = Isolation::Inline;
+    async fn run(&self, ctx: &Ctx, input: Script) -> Result<Said, TaskError> {
+        act(ctx, input).await
+    }
+}
+
+#[async_trait]
+impl Plugin for Child {
+    type Input = Script;
+    type Output = Said;
+    const NAME: &'static str = "child";
+    const VERSION: &'static str = "1";
+    const PURPOSE: &'static str = "acts in a child process";
+    async fn run(&self, ctx: &Ctx, input: Script) -> Result<Said, TaskError> {
+        act(ctx, input).await
+    }
+}
+
+fn registry() -> Registry {
+    Registry::default().with(Here).with(Child)
+}
+
+/// Not a test: what the child processes of the tests below run. Without the mark it does nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child_entry() {
+    if std::env::vars_os().any(|(name, _)| name == tree::MARK) {
+        inside::serve(registry()).await.unwrap();
+    }
+}
+
+struct Site {
+    store: Store,
+    stop: CancellationToken,
+    worker: JoinHandle<Result<(), StoreError>>,
+    _home: tempfile::TempDir,
+    _database: Database,
+}
+
+fn task(name: &str, needs: &[u32], (uses, with): (&str, serde_json::Value)) -> Task {
+    let isolation = if uses == "child" {
+        Isolation::Process
+    } else {
+        Isolation::Inline
+    };
+    let retry = RetryPolicy {
+        attempts: 2,
+        delay: Duration::from_millis(20),
+        ..RetryPolicy::default()
+    };
+    Task {
+        name: TaskName::new(name).unwrap(),
+        uses: uses.to_owned(),
+        description: None,
+        with,
+        needs: needs.to_vec(),
+        retry,
+        timeout: None,
+        gate: None,
+        env: BTreeMap::new(),
+        on_worker_lost: OnWorkerLost::Retry,
+        isolation,
+        files: Vec::new(),
+    }
+}
+
+fn config(home: PathBuf) -> WorkerConfig {
+    let program = std::env::current_exe().unwrap().display().to_string();
+    let child = [&program, "--exact", "worker::tests::child_entry", "--nocapture"];
+    WorkerConfig {
+        name: "test".to_owned(),
+        queues: vec!["default".to_owned()],
+        slots: 4,
+        home,
+        env: BTreeMap::new(),
+        child: child.map(String::from).to_vec(),
+        drain: Duration::ZERO,
+    }
+}
+
+impl Site {
+    async fn with(tasks: Vec<Task>) -> Self {
+        let database = postgres::database().await;
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::connect(&database.url, 8).await.unwrap();
+        store.migrate().await.unwrap();
+        let flow = Flow {
+            name: FlowName::new("f").unwrap(),
+            description: None,
+            owner: None,
+            tags: Vec::new(),
+            timeout: None,
+            expected: None,
+            overlap: Overlap::Skip,
+            max_active: 9,
+            schedules: Vec::new(),
+            params: indexmap::IndexMap::new(),
+            vars: BTreeMap::from([("greeting".to_owned(), json!("hello"))]),
+            files: BTreeMap::new(),
+            graph: Graph::new(tasks).unwrap(),
+        };
+        let version = NewVersion {
+            flow,
+            hash: VersionHash("0".repeat(64)),
+            path: "f.toml".to_owned(),
+            source: String::new(),
+            actor: "test".to_owned(),
+        };
+        store.apply_version(version, clock::now()).await.unwrap();
+        let stop = CancellationToken::new();
+        let work = super::run(
+            config(home.path().to_owned()),
+            (store.clone(), registry()),
+            Arc::new(Notify::new()),
+            stop.clone(),
+        );
+        Self {
+            store,
+            stop,
+            worker: tokio::spawn(work),
+            _home: home,
+            _database: database,
+        }
+    }
+
+    async fn start(&self) -> RunId {
+        let new = NewRun {
+            id: clock::new_run_id(),
+            flow: "f".to_owned(),
+            version: None,
+            trigger: "manual".to_owned(),
+            requester: "test".to_owned(),
+            tick: None,
+            params: BTreeMap::from([("name".to_owned(), json!("{{ vars.greeting }}"))]),
+        };
+        self.store.create_run(new.clone(), clock::now()).await.unwrap();
+        new.id
+    }
+
+    async fn wait(&self, what: &str, mut done: impl AsyncFnMut() -> bool) {
+        for _ in 0..600 {
+            if done().await {
+                return;
+            }
+            clock::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("waited 30 s for {what}");
+    }
+
+    async fn end(&self, run: RunId) -> RunState {
+        self.wait("the run's end", async || {
+            state_of(&self.store, run).await.unwrap().is_terminal()
+        })
+        .await;
+        state_of(&self.store, run).await.unwrap()
+    }
+
+    async fn running(&self) {
+        let count = async || {
+            sqlx::query_scalar::<_, i64>("select count(*) from lease")
+                .fetch_one(self.store.pool())
+                .await
+                .unwrap()
+        };
+        self.wait("an attempt", async || count().await > 0).await;
+    }
+
+    async fn outputs(&self, run: RunId, idx: i32) -> serde_json::Value {
+        sqlx::query_scalar("select outputs from task_output where run = $1 and idx = $2")
+            .bind(run.0)
+            .bind(idx)
+            .fetch_one(self.store.pool())
+            .await
+            .unwrap()
+    }
+
+    async fn message(&self, run: RunId) -> String {
+        let sql = "select coalesce(string_agg(data::text, ' '), '') from event where run = $1";
+        sqlx::query_scalar(sql)
+            .bind(run.0)
+            .fetch_one(self.store.pool())
+            .await
+            .unwrap()
+    }
+
+    async fn close(self) {
+        self.stop.cancel();
+        self.worker.await.unwrap().unwrap();
+        assert_eq!(self.store.audit().await.unwrap(), []);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outputs_flow_from_task_to_task_and_params_are_never_rendered_twice() {
+    let site = Site::with(vec![
+        task(
+            "a",
+            &[],
+            ("here", json!({ "act": "echo", "text": "{{ params.name }}!" })),
+        ),
+        task(
+            "b",
+            &[0],
+            (
+                "child",
+                json!({ "act": "echo", "text": "{{ vars.greeting }} {{ tasks.a.text }}" }),
+            ),
+        ),
+    ])
+    .await;
+    let run = site.start().await;
+    assert_eq!(
+        site.end(run).await,
+        RunState::Succeeded,
+        "{}",
+        site.message(run).await
+    );
+    let said = site.outputs(run, 1).await;
+    assert_eq!(said["text"], "hello {{ vars.greeting }}!");
+    assert_ne!(
+        said["pid"],
+        std::process::id(),
+        "a process plugin runs in a child"
+    );
+    site.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_wrong_is_told_and_tried_again_only_where_that_may_help() {
+    for (uses, act, expected, told, attempts) in [
+        ("here", "flaky", RunState::Succeeded, "not yet", 2),
+        ("here", "fail", RunState::Failed, "no way", 1),
+        ("here", "panic", RunState::Failed, "panicked", 1),
+        ("child", "panic", RunState::Failed, "panicked", 1),
+        ("child", "die", RunState::Failed, "signal 6", 2),
+        ("here", "huge", RunState::Failed, "artifact", 1),
+        ("nowhere", "echo", RunState::Failed, "no plugin `nowhere`", 1),
+    ] {
+        let site = Site::with(vec![task("a", &[], (uses, json!({ "act": act })))]).await;
+        let run = site.start().await;
+        let end = site.end(run).await;
+        let message = site.message(run).await;
+        assert_eq!(end, expected, "{act}: {message}");
+        assert!(message.contains(told), "{act}: {message}");
+        assert_eq!(
+            message.matches("\"attempt\"").count(),
+            attempts,
+            "{act}: {message}"
+        );
+        site.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timeout_ends_the_attempt_and_says_so() {
+    let mut slow = task("a", &[], ("child", json!({ "act": "hang" })));
+    slow.timeout = Some(Duration::from_millis(300));
+    slow.retry.attempts = 1;
+    let site = Site::with(vec![slow]).await;
+    let run = site.start().await;
+    assert_eq!(site.end(run).await, RunState::Failed);
+    assert!(site.message(run).await.contains("timeout"));
+    site.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_run_stops_its_child_within_the_promise() {
+    let site = Site::with(vec![task("a", &[], ("child", json!({ "act": "hang" })))]).await;
+    let run = site.start().await;
+    site.running().await;
+    let asked = clock::monotonic();
+    site.store
+        .cancel_run(run, Reason::Requested, clock::now())
+        .await
+        .unwrap();
+    assert_eq!(site.end(run).await, RunState::Cancelled);
+    assert!(asked.elapsed() < Duration::from_secs(15));
+    site.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_left_its_group_does_not_survive_its_attempt() {
+    let site = Site::with(vec![task("a", &[], ("child", json!({ "act": "spawn" })))]).await;
+    let run = site.start().await;
+    assert_eq!(site.end(run).await, RunState::Succeeded);
+    let mark = format!("{}={run}/a:1", tree::MARK);
+    let alive = || {
+        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+            let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            environ.split(|b| *b == 0).any(|e| e == mark.as_bytes())
+        })
+    };
+    site.wait("the last process of the attempt to end", async || !alive())
+        .await;
+    site.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_worker_gives_its_work_back() {
+    let site = Site::with(vec![task("a", &[], ("here", json!({ "act": "hang" })))]).await;
+    let run = site.start().await;
+    site.running().await;
+    site.stop.cancel();
+    site.worker.await.unwrap().unwrap();
+    let state: String = sqlx::query_scalar("select state::text from task_run where run = $1")
+        .bind(run.0)
+        .fetch_one(site.store.pool())
+        .await
+        .unwrap();
+    assert_eq!(state, "ready");
+    assert_eq!(site.store.audit().await.unwrap(), []);
+}
