@@ -1,0 +1,399 @@
+//! Single mistakes, and texts that no author would write.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn every_problem_of_a_file_is_told_at_once() {
+    let found = problems(
+        "ovrlap = \"skip\"\nmax_active = 0\ntimeout = \"1 h\"\n[tasks.a]\nuses = \"trian\"\nneeds = [\"bse\"]\n[tasks.b]\nwith = 3\n",
+    );
+    let codes: Vec<&str> = found.iter().map(|p| p.split(':').next().unwrap()).collect();
+    assert_eq!(
+        codes,
+        [
+            "unknown-key",
+            "wrong-value",
+            "bad-duration",
+            "unknown-plugin",
+            "unknown-task",
+            "missing-key",
+            "wrong-type",
+        ]
+    );
+}
+
+#[test]
+fn keys_of_later_versions_are_unknown() {
+    let found = problems(
+        "[tasks.a]\nuses = \"data_pull\"\nwith = { source = \"s\", days = 1 }\npool = \"gpu\"\nwhen = \"true\"\n",
+    );
+    assert_eq!(
+        found,
+        [
+            "unknown-key: unknown key `pool` in task `a`",
+            "unknown-key: unknown key `when` in task `a`"
+        ]
+    );
+    assert_eq!(
+        problems("[[notify]]\non = [\"failed\"]\n"),
+        ["unknown-key: unknown key `notify` in a flow file"]
+    );
+}
+
+fn with(line: &str) -> Vec<String> {
+    problems(&format!(
+        "[params.p]\ntype = \"string\"\ndefault = \"d\"\n[tasks.a]\n{line}\n"
+    ))
+}
+
+#[test]
+fn references_are_judged_where_they_can_be_known() {
+    let pull = |source: &str| {
+        with(&format!(
+            "uses = \"data_pull\"\nwith = {{ source = \"{source}\", days = 1 }}"
+        ))
+    };
+    assert_eq!(
+        pull("{{ params.p }}/{{ run.scheduled_for }}"),
+        Vec::<String>::new()
+    );
+    assert_eq!(pull("{{ params.q }}"), ["unknown-param: there is no param `q`"]);
+    assert_eq!(pull("{{ vars.q }}"), ["unknown-var: there is no var `q`"]);
+    assert_eq!(
+        pull("{{ secrets.q }}"),
+        ["unknown-name: there is no `secrets` here"]
+    );
+    assert_eq!(pull("{{ run.nam }}"), ["unknown-field: `run` has no `nam`"]);
+    assert_eq!(
+        pull("{{ tasks.bse.events }}"),
+        ["unknown-task: there is no task `bse`"]
+    );
+    assert_eq!(
+        pull("{{ tasks.base.events.ur }}"),
+        ["unknown-field: `tasks.base.events` has no `ur`"]
+    );
+    assert_eq!(pull("{{ tasks.base.events.uri }}"), Vec::<String>::new());
+    let artifact = "a table with `name`, `uri`, `size`, `sha256`";
+    assert_eq!(
+        pull("{{ tasks.base.events }}"),
+        [format!(
+            "reference-type: `source` must be a string, but `tasks.base.events` is {artifact}"
+        )]
+    );
+    assert_eq!(
+        pull("{% raw %}")[0],
+        "bad-template: statements (`{%`) do not exist here, only `{{ … }}`"
+    );
+    assert_eq!(pull("{{ tasks.a.events.uri }}"), ["cycle: cycle: a → a"]);
+    assert_eq!(
+        pull("${TIDEGATE_VAR_X}"),
+        ["bad-variable: variables are read only in `[vars]`"]
+    );
+}
+
+#[test]
+fn inputs_are_judged_by_the_schema() {
+    let train = |rest: &str| {
+        with(&format!(
+            "uses = \"train\"\nwith = {{ features = \"{{{{ tasks.x.table }}}}\", {rest} }}\n[tasks.x]\nuses = \"feature_build\"\nwith = {{ events = \"{{{{ tasks.base.events }}}}\" }}"
+        ))
+    };
+    assert_eq!(train("kind = \"ranking\""), Vec::<String>::new());
+    assert_eq!(
+        train("kind = \"rankin\""),
+        ["wrong-value: `kind` cannot be \"rankin\""]
+    );
+    assert_eq!(
+        train("kind = \"ranking\", seed = -1"),
+        ["wrong-value: `seed` must be at least 0"]
+    );
+    assert_eq!(
+        train("kind = \"ranking\", seed = 1.5"),
+        ["wrong-type: `seed` must be an integer, this is a number"]
+    );
+    assert_eq!(
+        train("kind = \"ranking\", seed = nan"),
+        [
+            "wrong-type: `seed` must be an integer, this is a number",
+            "not-finite: `with.seed` must be a finite number",
+        ]
+        .iter()
+        .rev()
+        .copied()
+        .collect::<Vec<_>>()
+    );
+    assert_eq!(
+        train("kind = \"ranking\", seed = \"{{ params.p }}\""),
+        ["reference-type: `seed` must be an integer, but `params.p` is a string"]
+    );
+    assert_eq!(train("kind = \"{{ params.p }}\""), Vec::<String>::new());
+    assert_eq!(
+        train("seed = \"a {{ run.id }}\""),
+        [
+            "missing-key: `with` needs the key `kind`",
+            "reference-type: `seed` must be an integer, but text around `{{ … }}` makes it a string",
+        ]
+    );
+    assert_eq!(
+        with("uses = \"train\""),
+        [
+            "missing-key: `with` needs the key `kind`",
+            "missing-key: `with` needs the key `features`"
+        ]
+    );
+}
+
+#[test]
+fn a_program_has_the_outputs_it_declares() {
+    let program = |output: &str| {
+        with(&format!(
+            "uses = \"command\"\nwith = {{ argv = [\"true\"], outputs = {{ n = \"integer\" }} }}\n[tasks.c]\nuses = \"data_pull\"\nwith = {{ source = \"s\", days = \"{{{{ tasks.a.{output} }}}}\" }}"
+        ))
+    };
+    assert_eq!(program("n"), Vec::<String>::new());
+    assert_eq!(
+        program("m"),
+        ["unknown-output: task `a` (command) has no output `m`"]
+    );
+}
+
+fn gate(lines: &str) -> Vec<String> {
+    with(&format!(
+        "uses = \"promote\"\nwith = {{ model = \"m\", version = 1, alias = \"a\" }}\n[tasks.e]\nuses = \"evaluate\"\nwith = {{ model = \"m\", holdout = \"h\" }}\n{lines}"
+    ))
+}
+
+fn rule(lines: &str) -> Vec<String> {
+    gate(&format!("[[tasks.a.gate.rule]]\n{lines}"))
+}
+
+#[test]
+fn a_rule_that_cannot_be_judged_is_refused() {
+    let metric = "metric = \"{{ tasks.e.metrics.x }}\"\n";
+    assert_eq!(rule(&format!("{metric}above = 1")), Vec::<String>::new());
+    assert_eq!(
+        rule(&format!("{metric}above = 1\nbelow = 2")),
+        ["impossible-rule: a rule has one bound, this has `above` and `below`"]
+    );
+    assert_eq!(rule(metric), ["impossible-rule: this rule has no bound"]);
+    assert_eq!(rule("above = 1"), ["impossible-rule: this rule judges nothing"]);
+    assert_eq!(
+        rule(&format!("{metric}max_drop = \"10%\"")),
+        ["impossible-rule: a drop or rise needs something it is relative to"]
+    );
+    assert_eq!(
+        rule(&format!(
+            "{metric}change = \"{{{{ tasks.e.change.x }}}}\"\nabove = 1"
+        )),
+        ["impossible-rule: a rule judges either `metric` or `change`, not both"]
+    );
+    assert_eq!(
+        rule(&format!("{metric}above = inf")),
+        ["not-finite: `above` must be a finite number"]
+    );
+    assert_eq!(
+        rule(&format!("{metric}above = 1\nwithout_baseline = \"pass\"")),
+        ["impossible-rule: `without_baseline` has no effect on a plain `metric`"]
+    );
+    assert_eq!(
+        rule("change = \"{{ tasks.e.change.x }}\"\nmax_drop = 0.1"),
+        ["wrong-type: `max_drop` must be a percentage"]
+    );
+    assert_eq!(
+        rule("change = \"{{ tasks.e.change.x }}\"\nmax_drop = \"101%\""),
+        ["impossible-rule: this rule could never fail"]
+    );
+    assert_eq!(
+        rule("metric = \"about {{ tasks.e.verdict }}\"\nabove = 1"),
+        ["impossible-rule: a rule judges a value, not a text"]
+    );
+    assert_eq!(
+        rule("metric = \"{{ tasks.e.verdict }}\"\nabove = 1")[0]
+            .split(':')
+            .next(),
+        Some("reference-type")
+    );
+    assert_eq!(
+        gate("[tasks.a.gate]\n"),
+        ["impossible-gate: this gate has neither a rule nor an approval"]
+    );
+}
+
+#[test]
+fn an_approval_that_nobody_can_give_is_refused() {
+    let approval = |lines: &str| gate(&format!("[tasks.a.gate.approval]\n{lines}\n"));
+    assert_eq!(
+        approval("by = [\"user:ann\", \"user:bob\"]\nrequired = 2"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        approval("by = [\"user:ann\"]\nrequired = 2"),
+        ["impossible-rule: 2 people are required, but only 1 may approve"]
+    );
+    assert_eq!(approval("by = [\"ann\"]"), ["wrong-value: \"ann\" names nobody"]);
+    assert_eq!(
+        approval("by = []"),
+        ["impossible-rule: nobody is named who could approve"]
+    );
+    assert_eq!(
+        approval("when = \"borderline\""),
+        ["impossible-rule: without a rule nothing is ever borderline: nobody would be asked"]
+    );
+    assert_eq!(
+        approval("expires = \"1h\"\nremind = \"2h\"")[0].split(':').next(),
+        Some("impossible-rule")
+    );
+    assert_eq!(
+        gate("[tasks.a.gate]\nevidence = [\"base\"]\n[tasks.a.gate.approval]\n"),
+        ["impossible-gate: task `base` need not have ended when this gate is judged"]
+    );
+}
+
+#[test]
+fn params_vars_and_schedules_are_judged() {
+    assert_eq!(
+        problems("[params.a]\ntype = \"integer\"\ndefault = \"x\"\n"),
+        ["param-does-not-fit: param `a` must be an integer, this is \"x\""]
+    );
+    assert_eq!(
+        problems("[params.a]\ntype = \"integr\"\n"),
+        ["wrong-value: there is no type \"integr\""]
+    );
+    assert_eq!(
+        problems("[params.a]\ntype = \"integer\"\nmin = 3\nmax = 2\n"),
+        ["impossible-bound: `min` is above `max`: no value can fit"]
+    );
+    assert_eq!(
+        problems("[params.a]\ntype = \"string\"\nmin = 3\n"),
+        ["unknown-key: unknown key `min` in param `a`"]
+    );
+    assert_eq!(
+        problems("[params.a-b]\ntype = \"string\"\n"),
+        ["bad-name: `a-b` is no name for a param"]
+    );
+    assert_eq!(
+        problems("[params.a]\ntype = \"date\"\ndefault = 2026-11-24\n"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        problems("[vars]\na = \"${HOME}\"\nb = \"${TIDEGATE_VAR_NONE}\"\nc = [\"${TIDEGATE_VAR_PREFIX}\"]\n"),
+        [
+            "bad-variable: a flow file cannot read `HOME`",
+            "unset-variable: `TIDEGATE_VAR_NONE` is not set",
+        ]
+    );
+    let schedule = "[[schedule]]\ncron = \"0 2 * * *\"\n";
+    assert_eq!(
+        problems(&format!("{schedule}[params.a]\ntype = \"string\"\n")),
+        ["missing-param: this schedule gives no value for param `a`, which has no default"]
+    );
+    assert_eq!(
+        problems(&format!("{schedule}params = {{ b = 1 }}\n")),
+        ["unknown-param: there is no param `b`"]
+    );
+    assert_eq!(
+        problems(&format!("{schedule}{schedule}")),
+        ["duplicate-name: another schedule is called `default`"]
+    );
+    assert_eq!(
+        problems("expected = \"2h\"\ntimeout = \"1h\"\n")[0]
+            .split(':')
+            .next(),
+        Some("impossible-bound")
+    );
+}
+
+#[test]
+fn names_equal_but_for_case_and_a_name_that_is_not_the_files_are_refused() {
+    assert_eq!(
+        problems("[tasks.Base]\nuses = \"command\"\nwith = { argv = [] }\n"),
+        ["duplicate-task: task `base` differs from task `Base` only by case"]
+    );
+    let found = check_text(
+        "y",
+        "[flow]\nname = \"x\"\n[tasks.a]\nuses = \"command\"\nwith = { argv = [] }\n",
+    )
+    .unwrap_err();
+    assert_eq!(
+        found[0].message,
+        "`flow.name` is \"x\", but the file is called y.toml"
+    );
+    assert_eq!((found[0].line, found[0].column, found[0].end_column), (2, 8, 11));
+}
+
+#[test]
+fn places_are_right_behind_marks_line_ends_and_wide_letters() {
+    let text = "\u{feff}[flow]\r\nname = \"x\"\r\ndescription = \"é\" \r\n[tasks.a]\r\nuses = \"data_pull\"\r\nwith = { days = 1, source = \"ü {{ params.q }}\" }\r\n";
+    let found = check_text("x", text).unwrap_err();
+    let at: Vec<_> = found
+        .iter()
+        .map(|d| (d.line, d.column, d.end_column, d.code.as_str()))
+        .collect();
+    assert_eq!(at, [(6, 42, 43, "unknown-param")]);
+    let escaped = "[flow]\nname = \"x\"\n[tasks.a]\nuses = \"data_pull\"\nwith = { days = 1, source = \"\\t{{ params.q }}\" }\n";
+    assert_eq!((check_text("x", escaped).unwrap_err()[0].line), 5);
+    let multi = "[flow]\nname = \"x\"\n[tasks.a]\nuses = \"data_pull\"\n[tasks.a.with]\ndays = 1\nsource = \"\"\"\nab\n  {{ params.q }}\"\"\"\n";
+    let found = check_text("x", multi).unwrap_err();
+    assert_eq!((found[0].line, found[0].column), (9, 13));
+}
+
+#[test]
+fn what_is_no_toml_is_told_once() {
+    let codes = |text: &str| {
+        check_text("x", text)
+            .unwrap_err()
+            .iter()
+            .map(|d| d.code.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(codes(""), ["empty-file"]);
+    assert_eq!(codes("\n# nothing\n").len(), 2);
+    assert_eq!(codes("[flow\nname = \"x\"\nfoo = = 3\n"), ["toml-syntax"]);
+    assert_eq!(codes("a = \"\0\""), ["toml-syntax"]);
+    assert_eq!(codes(&format!("a = {}", "[".repeat(100_000))), ["toml-syntax"]);
+    assert_eq!(
+        codes(&format!("a = {}1{}", "{ b = ".repeat(5_000), "}".repeat(5_000))),
+        ["toml-syntax"]
+    );
+    assert_eq!(codes("[flow]\nname = \"x\"\nname = \"y\"\n"), ["duplicate-key"]);
+}
+
+#[test]
+fn github_lines_are_escaped() {
+    let mut diagnostic = Diagnostic::of_file("a,b:c.toml", "x", "50%\nof it").with_help("so");
+    diagnostic.end_column = 4;
+    let want =
+        "::error file=a%2Cb%3Ac.toml,line=1,endLine=1,col=1,endColumn=3,title=x::50%25%0Aof it%0Ahelp: so\n";
+    assert_eq!(render_github(&[diagnostic]), want);
+}
+
+#[test]
+fn every_knot_is_told() {
+    let task = |name: &str, need: &str| {
+        format!("[tasks.{name}]\nuses = \"command\"\nneeds = [\"{need}\"]\nwith = {{ argv = [] }}\n")
+    };
+    let found = problems(&[task("a", "b"), task("b", "a"), task("c", "d"), task("d", "c")].concat());
+    assert_eq!(found, ["cycle: cycle: a → b → a", "cycle: cycle: c → d → c"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever becomes of a right file, the check answers, and each place it names exists.
+    #[test]
+    fn a_mutated_text_never_panics(at in 0..RIGHT.len(), cut in 0..40_usize, put in "[\\[\\]{}\"'=#.,%| a-z0-9\n\u{e9}]{0,12}") {
+        let start = RIGHT.floor_char_boundary(at);
+        let end = RIGHT.floor_char_boundary((at + cut).min(RIGHT.len()));
+        let text = format!("{}{put}{}", &RIGHT[..start], &RIGHT[end..]);
+        if let Err(found) = check_text("train-ranking-model", &text) {
+            prop_assert!(!found.is_empty());
+            let lines = text.split('\n').count();
+            for problem in &found {
+                prop_assert!(problem.line >= 1 && problem.line <= lines && problem.end_line <= lines, "{problem:?}");
+            }
+            prop_assert!(!render_text(&found, &text, false).is_empty());
+        }
+    }
+}
