@@ -110,7 +110,8 @@ impl Plugin for Evaluate {
 
     const NAME: &'static str = "evaluate";
     const VERSION: &'static str = "1";
-    const PURPOSE: &'static str = "judges a model by named protocols, against popularity and against production";
+    const PURPOSE: &'static str =
+        "judges a model by named protocols, against popularity and against production";
 
     async fn run(&self, ctx: &Ctx, input: Input) -> Result<Output, TaskError> {
         let baseline = baseline(ctx, input.baseline.as_deref()).await?;
@@ -127,7 +128,9 @@ impl Plugin for Evaluate {
 /// What the alias points to; `None` where it points to nothing. That a registry can't answer is an error, never an absence.
 async fn baseline(ctx: &Ctx, name: Option<&str>) -> Result<Option<Baseline>, TaskError> {
     let Some(name) = name else { return Ok(None) };
-    let (model, alias) = name.split_once('@').ok_or_else(|| Failure::BaselineName(name.to_owned()))?;
+    let (model, alias) = name
+        .split_once('@')
+        .ok_or_else(|| Failure::BaselineName(name.to_owned()))?;
     if model.is_empty() || alias.is_empty() {
         return Err(Failure::BaselineName(name.to_owned()).into());
     }
@@ -135,7 +138,10 @@ async fn baseline(ctx: &Ctx, name: Option<&str>) -> Result<Option<Baseline>, Tas
     if version.is_none() {
         ctx.info(format!("{name} does not exist yet: nothing to compare with"));
     }
-    Ok(version.map(|version| Baseline { name: format!("{name} (v{})", version.version), version }))
+    Ok(version.map(|version| Baseline {
+        name: format!("{name} (v{})", version.version),
+        version,
+    }))
 }
 
 /// A registered model to compare with.

@@ -186,7 +186,8 @@ impl Plugin for FeatureBuild {
 
     const NAME: &'static str = "feature_build";
     const VERSION: &'static str = "1";
-    const PURPOSE: &'static str = "builds a feature table by SQL, splits it by the named protocols, checks it for leaks";
+    const PURPOSE: &'static str =
+        "builds a feature table by SQL, splits it by the named protocols, checks it for leaks";
 
     async fn run(&self, ctx: &Ctx, input: Input) -> Result<Output, TaskError> {
         Ok(build(ctx, &input).await?)
@@ -217,8 +218,12 @@ async fn build(ctx: &Ctx, input: &Input) -> Result<Output, BuildError> {
 fn statement(ctx: &Ctx, input: &Input) -> Result<String, BuildError> {
     match (&input.sql, &input.sql_file) {
         (Some(sql), None) => Ok(sql.clone()),
-        (None, Some(file)) => std::fs::read_to_string(ctx.folders.work.join(file))
-            .map_err(|source| BuildError::SqlFile { file: file.clone(), source }),
+        (None, Some(file)) => {
+            std::fs::read_to_string(ctx.folders.work.join(file)).map_err(|source| BuildError::SqlFile {
+                file: file.clone(),
+                source,
+            })
+        }
         _ => Err(BuildError::NoSql),
     }
 }
@@ -227,20 +232,26 @@ fn refuse_foresight(rows: u64) -> Result<(), BuildError> {
     if rows == 0 {
         return Ok(());
     }
-    Err(BuildError::Leak(format!("{rows} rows have `features_as_of` after their own `ts`: their features know the future")))
+    Err(BuildError::Leak(format!(
+        "{rows} rows have `features_as_of` after their own `ts`: their features know the future"
+    )))
 }
 
 /// What the files say, read back: sizes of the splits, and whether anything leaks.
 async fn report(holdout: &Dataset) -> Result<Output, BuildError> {
     let dataset = holdout.clone();
     let work = move || Folds::read(&dataset).map(|folds| summarise(&folds, &dataset));
-    let read = tokio::task::spawn_blocking(work).await.map_err(|e| BuildError::Shape(chain(&e)))?;
+    let read = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| BuildError::Shape(chain(&e)))?;
     let output = read.map_err(|e| BuildError::Shape(chain(&e)))?;
     if output.leakage.overlap == 0 {
         return Ok(output);
     }
     let n = output.leakage.overlap;
-    Err(BuildError::Leak(format!("{n} training rows tell of held-out ones")))
+    Err(BuildError::Leak(format!(
+        "{n} training rows tell of held-out ones"
+    )))
 }
 
 fn summarise(folds: &Folds, holdout: &Dataset) -> Output {
@@ -252,8 +263,14 @@ fn summarise(folds: &Folds, holdout: &Dataset) -> Output {
         users: temporal.train.users().len() as u64,
         items: temporal.train.items().len() as u64,
         null_rates: BTreeMap::new(),
-        leakage: Leakage { overlap: (temporal.leaks() + random.leaks()) as u64, features_after: 0 },
-        splits: Splits { temporal_full: size_of(&temporal), random_user_20_full: size_of(&random) },
+        leakage: Leakage {
+            overlap: (temporal.leaks() + random.leaks()) as u64,
+            features_after: 0,
+        },
+        splits: Splits {
+            temporal_full: size_of(&temporal),
+            random_user_20_full: size_of(&random),
+        },
     }
 }
 

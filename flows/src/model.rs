@@ -155,7 +155,8 @@ pub enum ModelError {
 /// The folder a model's URI names.
 pub fn folder(uri: &str) -> Result<PathBuf, ModelError> {
     let path = uri.strip_prefix("file://").filter(|path| path.starts_with('/'));
-    path.map(PathBuf::from).ok_or_else(|| ModelError::NotAFolder(uri.to_owned()))
+    path.map(PathBuf::from)
+        .ok_or_else(|| ModelError::NotAFolder(uri.to_owned()))
 }
 
 /// A model file; with `sha256`, only if its bytes have it.
@@ -163,9 +164,16 @@ pub fn load(path: &Path, sha256: Option<&str>) -> Result<Model, ModelError> {
     let bytes = read(path)?;
     let found = hex::encode(Sha256::digest(&bytes));
     if let Some(wanted) = sha256.filter(|wanted| **wanted != found) {
-        return Err(ModelError::Changed { path: path.to_owned(), found, wanted: wanted.to_owned() });
+        return Err(ModelError::Changed {
+            path: path.to_owned(),
+            found,
+            wanted: wanted.to_owned(),
+        });
     }
-    Model::from_bytes(&bytes).map_err(|source| ModelError::Weights { path: path.to_owned(), source })
+    Model::from_bytes(&bytes).map_err(|source| ModelError::Weights {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The card of a model's folder.
@@ -174,5 +182,8 @@ pub fn card(folder: &Path) -> Result<Card, ModelError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
-    std::fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })
+    std::fs::read(path).map_err(|source| ModelError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }

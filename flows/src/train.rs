@@ -107,7 +107,10 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error("`{}`", path.display())]
-    File { path: std::path::PathBuf, source: std::io::Error },
+    File {
+        path: std::path::PathBuf,
+        source: std::io::Error,
+    },
     #[error("the training thread ended")]
     Thread(#[from] tokio::task::JoinError),
 }
@@ -130,7 +133,8 @@ impl Plugin for Train {
 
     const NAME: &'static str = "train";
     const VERSION: &'static str = "1";
-    const PURPOSE: &'static str = "trains a ranking, retrieval or EASE model and writes it with its ONNX form";
+    const PURPOSE: &'static str =
+        "trains a ranking, retrieval or EASE model and writes it with its ONNX form";
 
     async fn run(&self, ctx: &Ctx, input: Input) -> Result<Output, TaskError> {
         let worker = ctx.clone();

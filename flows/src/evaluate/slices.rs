@@ -9,7 +9,7 @@ use tidegate_learn::{Evaluation, Metric};
 use super::Failure;
 use super::compare::{Compared, change};
 use super::judge::interval;
-use super::report::{Change, Slice};
+use super::report::Slice;
 use crate::feature_build::folds::Folds;
 
 const WEEK: i64 = 7 * 86_400;
@@ -19,6 +19,13 @@ const OTHER: &str = "other";
 struct Division<'a> {
     name: &'a str,
     cohort: Box<dyn Fn(&UserResult) -> String + 'a>,
+}
+
+/// One part of a division.
+struct Cohort<'a> {
+    by: &'a str,
+    name: &'a str,
+    judged: bool,
 }
 
 /// All slices of an evaluation, by name and cohort.
@@ -38,7 +45,12 @@ pub(super) fn slices(
                 judged: p.judged.slice(members),
                 against: p.against.clone(),
             });
-            slices.push(slice(&division, cohort, &part, compared.as_ref(), *judged)?);
+            let cohort = Cohort {
+                by: division.name,
+                name: cohort,
+                judged: *judged,
+            };
+            slices.push(slice(cohort, &part, compared.as_ref())?);
         }
     }
     Ok(slices)
@@ -110,22 +122,15 @@ fn cohort_of(cohorts: &BTreeMap<String, bool>, division: &Division<'_>, user: &U
     }
 }
 
-fn slice(
-    division: &Division<'_>,
-    cohort: &str,
-    part: &Evaluation,
-    production: Option<&Compared>,
-    judged: bool,
-) -> Result<Slice, Failure> {
+fn slice(cohort: Cohort<'_>, part: &Evaluation, production: Option<&Compared>) -> Result<Slice, Failure> {
     let mean = |metric| part.mean(metric, &Bootstrap::default()).map(interval).ok();
-    let change: Change = change(part, production, Metric::Ndcg)?;
     Ok(Slice {
-        by: division.name.to_owned(),
-        cohort: cohort.to_owned(),
+        by: cohort.by.to_owned(),
+        cohort: cohort.name.to_owned(),
         n_users: part.users.len() as u64,
-        judged,
+        judged: cohort.judged,
         ndcg_at_10: mean(Metric::Ndcg),
         precision_at_10: mean(Metric::Precision),
-        change_ndcg_at_10: change,
+        change_ndcg_at_10: change(part, production, Metric::Ndcg)?,
     })
 }

@@ -141,41 +141,45 @@ struct Work<'a> {
     curves: BTreeMap<String, f64>,
 }
 
+/// What one fit learns from.
+struct Fold {
+    name: &'static str,
+    number: u64,
+    data: Interactions,
+    /// How a part of the data is held out where the training chooses something: like the test that is to come.
+    validation: Holdout,
+}
+
 /// Fits of a task: model, probe, and the baseline twice.
 const FITS: u64 = 4;
 
 impl Work<'_> {
     /// One fit, or what an earlier attempt finished of it.
-    fn model(
-        &mut self,
-        name: &'static str,
-        number: u64,
-        data: &Interactions,
-        like: Holdout,
-    ) -> Result<Model, Failure> {
-        let finished = self.finished(name);
+    fn model(&mut self, fold: &Fold) -> Result<Model, Failure> {
+        let finished = self.finished(fold.name);
         if let Some(model) = std::fs::read(&finished)
             .ok()
             .and_then(|bytes| Model::from_bytes(&bytes).ok())
         {
-            self.ctx
-                .info(format!("takes the {name} that an earlier attempt finished"));
+            self.ctx.info(format!(
+                "takes the {} that an earlier attempt finished",
+                fold.name
+            ));
             return Ok(model);
         }
-        let data = data.compacted();
-        let mut watch = Watch::new(self.ctx, name, number, FITS);
+        let mut watch = Watch::new(self.ctx, fold.name, fold.number, FITS);
         let resume = watch.resume();
-        let model = match self.train(&data, like, resume.as_deref(), &mut watch) {
+        let model = match self.train(fold, resume.as_deref(), &mut watch) {
             Err(TrainError::Checkpoint(_) | TrainError::CheckpointMismatch(_)) if resume.is_some() => {
                 self.ctx.log(
                     Level::Warn,
-                    format!("the checkpoint of the {name} does not fit; starts anew"),
+                    format!("the checkpoint of the {} does not fit; starts anew", fold.name),
                 );
-                self.train(&data, like, None, &mut watch)
+                self.train(fold, None, &mut watch)
             }
             other => other,
         };
-        let model = model.map_err(|error| Failure::Train(name, error))?;
+        let model = model.map_err(|error| Failure::Train(fold.name, error))?;
         publish(&finished, &model.to_bytes())?;
         watch.forget();
         self.curves.append(&mut watch.curves);
@@ -186,24 +190,22 @@ impl Work<'_> {
         self.ctx.folders.checkpoints.join(format!("{name}.done"))
     }
 
-    fn train(
-        &self,
-        data: &Interactions,
-        like: Holdout,
-        resume: Option<&[u8]>,
-        watch: &mut Watch<'_>,
-    ) -> Result<Model, TrainError> {
-        Ok(match self.input.kind {
+    fn train(&self, fold: &Fold, resume: Option<&[u8]>, watch: &mut Watch<'_>) -> Result<Model, TrainError> {
+        let (input, data) = (self.input, &fold.data);
+        Ok(match input.kind {
             Kind::Ranking => Model::Ranker(Box::new(Ranker::fit(
                 data,
-                &self.input.ranker(like),
+                &input.ranker(fold.validation),
                 resume,
                 watch,
             )?)),
-            Kind::Retrieval => {
-                Model::TwoTower(TwoTower::fit(data, &self.input.two_tower(like), resume, watch)?)
-            }
-            Kind::Ease => Model::Ease(Ease::fit(data, self.input.ease(), watch)?),
+            Kind::Retrieval => Model::TwoTower(TwoTower::fit(
+                data,
+                &input.two_tower(fold.validation),
+                resume,
+                watch,
+            )?),
+            Kind::Ease => Model::Ease(Ease::fit(data, input.ease(), watch)?),
         })
     }
 
