@@ -1,6 +1,5 @@
 //! From decoded parts to a sealed flow: each check on its own, all problems gathered.
 
-mod cron;
 mod fit;
 mod names;
 mod schedule;

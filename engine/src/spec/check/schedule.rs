@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use indexmap::IndexMap;
-use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::super::decode::{Doc, Section, Text};
 use super::super::diagnostic::Problem;
 use super::super::raw::{RawSchedule, decode_given};
-use super::cron::find_mistake;
 use crate::graph::{ParamSpec, ScheduleSpec};
 use crate::id::ScheduleName;
+use crate::schedule::{Cron, find_zone};
 
 /// Checks all schedules. The answer counts only if no problem was noted.
 pub(super) fn check(
@@ -39,12 +38,9 @@ fn check_one(
     }
     let given = given_params(doc, raw.params.as_ref(), params, raw.span.clone());
     let cron = raw.cron.as_ref()?;
-    if let Some(mistake) = find_mistake(&cron.value, raw.dom_dow) {
-        let problem = Problem::new("bad-cron", doc.place(cron, mistake.range), mistake.message);
-        doc.problems.add(Problem {
-            help: mistake.help,
-            ..problem
-        });
+    if let Err(error) = Cron::parse(&cron.value, raw.dom_dow) {
+        let problem = Problem::new("bad-cron", doc.place(cron, error.at.clone()), error.to_string());
+        doc.problems.add(problem.help(error.help));
     }
     Some(ScheduleSpec {
         name: name?,
@@ -78,18 +74,13 @@ fn schedule_name(doc: Doc<'_>, raw: &RawSchedule<'_>, seen: &mut BTreeSet<String
 }
 
 fn check_zone(doc: Doc<'_>, text: &Text) {
-    let known = TimeZone::get(&text.value).is_ok() && !text.value.is_empty();
-    if known {
-        return;
+    if let Err(unknown) = find_zone(&text.value) {
+        let problem = Problem::new("unknown-zone", text.span.clone(), unknown.to_string());
+        doc.problems.add(problem.help(unknown.near.map_or_else(
+            || "write an IANA name like \"UTC\" or \"Europe/Berlin\"".to_owned(),
+            |near| format!("did you mean \"{near}\"?"),
+        )));
     }
-    let message = format!("there is no time zone \"{}\"", text.value);
-    let problem = Problem::new("unknown-zone", text.span.clone(), message);
-    let zones: Vec<String> = jiff::tz::db().available().map(|zone| zone.to_string()).collect();
-    let near = super::super::suggest::nearest(&text.value, zones.iter().map(String::as_str));
-    doc.problems.add(problem.help(near.map_or_else(
-        || "write an IANA name like \"UTC\" or \"Europe/Berlin\"".to_owned(),
-        |near| format!("did you mean \"{near}\"?"),
-    )));
 }
 
 fn given_params(

@@ -166,7 +166,7 @@ plugin!(Log, "mlflow_log", LogInput, LogOutput);
 plugin!(Promote, "promote", PromoteInput, PromoteOutput);
 plugin!(Command, "command", CommandInput, BTreeMap<String, Value>, |with: &Value| {
     let outputs = with.get("outputs").and_then(Value::as_object).cloned().unwrap_or_default();
-    outputs.into_iter().map(|(name, kind)| (name, json!({"type": kind}))).collect()
+    outputs.into_iter().map(|(name, kind)| (name, json!({"type": kind}))).collect::<Vec<(String, Value)>>()
 });
 
 pub(super) fn registry() -> Registry {
