@@ -80,19 +80,26 @@ pub(super) fn fit(ctx: &Ctx, input: &Input) -> Result<Fitted, Failure> {
         input,
         curves: BTreeMap::new(),
     };
-    let model = work.model(
-        "model",
-        0,
-        &temporal.train,
-        Holdout::Temporal {
-            fraction: TEMPORAL_SHARE,
-        },
-    )?;
-    let like_test = Holdout::RandomUser {
+    let like_temporal = Holdout::Temporal {
+        fraction: TEMPORAL_SHARE,
+    };
+    let like_random = Holdout::RandomUser {
         fraction: RANDOM_SHARE,
         seed: VALIDATION_SEED,
     };
-    let probe = work.model("probe", 1, &random.train, like_test)?;
+    let [learnt, probed] = [&temporal, &random].map(|split| split.train.compacted());
+    let model = work.model(&Fold {
+        name: "model",
+        number: 0,
+        data: learnt,
+        validation: like_temporal,
+    })?;
+    let probe = work.model(&Fold {
+        name: "probe",
+        number: 1,
+        data: probed,
+        validation: like_random,
+    })?;
     let ease = work.baseline(&temporal, &random)?;
     let elapsed = now().duration_since(started);
     Ok(Fitted {
