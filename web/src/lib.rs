@@ -1,1 +1,1 @@
-//! placeholder
+//! Pages and the JSON interface of Tidegate. Nothing stands here yet.
