@@ -1,0 +1,115 @@
+//! The boosting loop and its checkpoint.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::bins::Binned;
+use super::forest::leaf_of;
+use super::gradient::lambdas;
+use super::grow::grow;
+use super::{Forest, Params, Table};
+use crate::model_file::{Reader, Writer};
+use crate::progress::{Observer, Progress, TrainError, report};
+use crate::random;
+
+const CHECKPOINT: &str = "lambdamart_checkpoint";
+const STAGE: &str = "trees";
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    params: Params,
+    data: u64,
+}
+
+pub(super) fn fit(
+    table: &Table,
+    params: &Params,
+    resume: Option<&[u8]>,
+    observer: &mut dyn Observer,
+) -> Result<Forest, TrainError> {
+    check(table, params)?;
+    let state = State { params: *params, data: digest(table) };
+    let mut forest = match resume {
+        Some(bytes) => restore(bytes, &state)?,
+        None => Forest { width: table.width, trees: Vec::new() },
+    };
+    let binned = Binned::new(table, params.bins);
+    let mut scores = scores_of(&forest, table);
+    let mut derivatives = vec![(0.0, 0.0); scores.len()];
+    while forest.trees.len() < params.trees as usize {
+        differentiate(table, &scores, params, &mut derivatives);
+        forest.trees.push(grow(&binned, &derivatives, params, &mut scores));
+        if scores.iter().any(|score| !score.is_finite()) {
+            return Err(TrainError::Diverged { stage: STAGE, quantity: "score" });
+        }
+        observer.checkpoint(&|| {
+            forest.write(Writer::new(CHECKPOINT, serde_json::json!(state))).finish()
+        });
+        let done = forest.trees.len() as u32;
+        report(observer, Progress { stage: STAGE, done, total: params.trees, loss: None })?;
+    }
+    Ok(forest)
+}
+
+fn check(table: &Table, params: &Params) -> Result<(), TrainError> {
+    let rows = table.labels.len();
+    if rows == 0 || table.width == 0 {
+        return Err(TrainError::TooLittleData("no rows to rank"));
+    }
+    if table.features.len() != rows * table.width || table.groups.iter().sum::<usize>() != rows {
+        return Err(TrainError::Parameter { name: "table", expected: "of matching sizes" });
+    }
+    if table.features.iter().any(|value| !value.is_finite()) {
+        return Err(TrainError::Diverged { stage: STAGE, quantity: "feature" });
+    }
+    let bounds = [
+        ("trees", "at least 1", params.trees > 0),
+        ("leaves", "from 2 to 4096", (2..=4096).contains(&params.leaves)),
+        ("learning_rate", "positive", params.learning_rate > 0.0 && params.learning_rate.is_finite()),
+        ("truncation", "at least 1", params.truncation > 0),
+    ];
+    match bounds.into_iter().find(|bound| !bound.2) {
+        Some((name, expected, _)) => Err(TrainError::Parameter { name, expected }),
+        None => Ok(()),
+    }
+}
+
+fn restore(bytes: &[u8], wanted: &State) -> Result<Forest, TrainError> {
+    let reader = Reader::of_kind(bytes, CHECKPOINT)?;
+    let state: State = reader.meta()?;
+    if state.params != wanted.params {
+        return Err(TrainError::CheckpointMismatch("parameters"));
+    }
+    if state.data != wanted.data {
+        return Err(TrainError::CheckpointMismatch("data"));
+    }
+    Ok(Forest::read(&reader)?)
+}
+
+/// Tree by tree, as training adds them, so that a resumed training continues on the same bits.
+fn scores_of(forest: &Forest, table: &Table) -> Vec<f64> {
+    let score = |row: &[f32]| forest.trees.iter().fold(0.0, |sum, tree| sum + f64::from(leaf_of(tree, row)));
+    table.features.par_chunks(table.width).map(score).collect()
+}
+
+fn differentiate(table: &Table, scores: &[f64], params: &Params, out: &mut [(f64, f64)]) {
+    let mut parts = Vec::with_capacity(table.groups.len());
+    let (mut start, mut rest) = (0, out);
+    for size in &table.groups {
+        let (part, after) = rest.split_at_mut(*size);
+        parts.push((start, part));
+        start += size;
+        rest = after;
+    }
+    parts.into_par_iter().for_each(|(start, part)| {
+        let rows = start..start + part.len();
+        lambdas(&scores[rows.clone()], &table.labels[rows], params, part);
+    });
+}
+
+fn digest(table: &Table) -> u64 {
+    let features = table.features.iter().map(|value| u64::from(value.to_bits()));
+    let labels = table.labels.iter().map(|label| u64::from(*label));
+    let groups = table.groups.iter().map(|size| *size as u64);
+    features.chain(labels).chain(groups).fold(0, |state, value| random::mix(state ^ value))
+}
