@@ -26,7 +26,7 @@ macro_rules! plugin {
             }
 
             $(fn declared_outputs(with: &Value) -> Vec<(String, Value)> {
-                $declared(with)
+                ($declared)(with)
             })?
         }
     };
@@ -67,7 +67,6 @@ struct FeatureOutput {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(dead_code, reason = "only their shape counts")]
 enum Kind {
     /// Order candidates.
     Ranking,
