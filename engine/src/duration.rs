@@ -249,7 +249,24 @@ mod tests {
             "２h",
         ]
         .map(|text| format!("{text:?}: {}", error(text)));
-        insta::assert_snapshot!(all.join("\n"), @r#""#);
+        insta::assert_snapshot!(all.join("\n"), @r#"
+        "": a duration must not be empty; write "90s", "15m", "3h" or "30d"
+        "90": "90" has no unit; write "90s", "90m", "90h" or "90d"
+        "1.5h": "1.5h" is a fraction; durations are whole numbers, like "1h30m" or "1500ms"
+        "-5m": a number must stand before "-5m"; write "90s", "15m", "3h" or "30d"
+        "5 m": a duration is written without spaces: "5m"
+        "5min": "min" is no unit; durations use ms, s, m, h and d; did you mean "5m"?
+        "3H": "H" is no unit; durations use ms, s, m, h and d; did you mean "3h"?
+        "2w": "w" is no unit; durations use ms, s, m, h and d
+        "30m1h": units go from large to small, each once, like "1h30m"; "1h" stands too late
+        "1h1h": units go from large to small, each once, like "1h30m"; "1h" stands too late
+        "99999999999999999999d": "99999999999999999999d" is longer than 36500d
+        "40000d": "40000d" is longer than 36500d
+        "h": a number must stand before "h"; write "90s", "15m", "3h" or "30d"
+        "1h30": "30" has no unit; write "30s", "30m", "30h" or "30d"
+        "5µs": "µs" is no unit; durations use ms, s, m, h and d
+        "２h": a number must stand before "２h"; write "90s", "15m", "3h" or "30d"
+        "#);
     }
 
     #[test]

@@ -2,12 +2,30 @@
 //!
 //! A rule is three-valued. Whatever is undefined (missing, null, NaN, infinite, of the wrong type) fails: a gate opens only on
 //! numbers that were really there.
+//!
+//! [`judge`] holds one rule against one [`Reading`]; [`Opening::decide`] says what the gate does; [`Evidence`] is what is frozen and hashed
+//! when people are asked.
+
+pub mod decimal;
+mod evidence;
+mod judge;
+mod opening;
+mod reading;
+mod why;
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::TaskName;
+
+pub use evidence::{Evidence, JudgedRule};
+pub use judge::{Judgement, Verdict, judge};
+pub use opening::Opening;
+pub use reading::{Measured, Reading, Undefined};
 
 /// What must hold before a task may run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

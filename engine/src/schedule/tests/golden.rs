@@ -199,7 +199,12 @@ fn the_evaluator_of_croner_goes_wrong_where_ours_does_not() {
             .iter_after(start)
             .take(count);
         ticks
-            .map(|t| t.with_timezone(&chrono::Utc).format("%m-%d %H:%M").to_string())
+            .map(|t| {
+                Timestamp::from_second(t.timestamp())
+                    .unwrap()
+                    .strftime("%m-%d %H:%M")
+                    .to_string()
+            })
             .collect()
     };
     let berlin = chrono_tz::Europe::Berlin;
