@@ -91,7 +91,12 @@ impl Interactions {
         let index = |event: &Event| {
             let user = users.index(event.user)?;
             let item = items.index(event.item)?;
-            Some(Row { user, item, value: event.value, ts: event.ts })
+            Some(Row {
+                user,
+                item,
+                value: event.value,
+                ts: event.ts,
+            })
         };
         let mut rows: Vec<Row> = events.iter().filter_map(index).collect();
         rows.sort_by(|a, b| {
@@ -105,7 +110,11 @@ impl Interactions {
     pub fn select(&self, mut keep: impl FnMut(usize, &Row) -> bool) -> Self {
         let chosen = self.rows.iter().enumerate().filter(|(at, row)| keep(*at, row));
         let rows = chosen.map(|(_, row)| *row).collect();
-        Self { users: self.users.clone(), items: self.items.clone(), rows }
+        Self {
+            users: self.users.clone(),
+            items: self.items.clone(),
+            rows,
+        }
     }
 
     /// The same rows on maps that hold only the users and items that occur.
@@ -188,7 +197,10 @@ impl Grouped {
         }
         let mut sorted = rows.to_vec();
         sorted.sort_by_key(|row| row.user);
-        Self { offsets, rows: sorted }
+        Self {
+            offsets,
+            rows: sorted,
+        }
     }
 
     /// Number of users, those without rows included.
@@ -231,7 +243,11 @@ impl Csr {
             columns.extend(items);
             offsets.push(columns.len());
         }
-        Self { offsets, columns, width: data.items.len() }
+        Self {
+            offsets,
+            columns,
+            width: data.items.len(),
+        }
     }
 
     /// Number of rows.
@@ -261,6 +277,10 @@ impl Csr {
                 next[*column as usize] += 1;
             }
         }
-        Self { offsets, columns, width: self.height() }
+        Self {
+            offsets,
+            columns,
+            width: self.height(),
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! the smaller system: λP = I − Xᵀ(XXᵀ + λI)⁻¹X.
 
 use faer::linalg::solvers::{DenseSolveCore, Solve};
-use faer::{Mat, Par, Side};
+use faer::{Mat, Side};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -46,18 +46,41 @@ impl Ease {
             return Err(TrainError::TooLittleData("no events"));
         }
         if !(params.lambda > 0.0 && params.lambda.is_finite()) {
-            return Err(TrainError::Parameter { name: "lambda", expected: "a positive number" });
+            return Err(TrainError::Parameter {
+                name: "lambda",
+                expected: "a positive number",
+            });
         }
         let matrix = Csr::from_interactions(data);
-        report(observer, Progress { stage: "ease", done: 0, total: 1, loss: None })?;
+        report(
+            observer,
+            Progress {
+                stage: "ease",
+                done: 0,
+                total: 1,
+                loss: None,
+            },
+        )?;
         let weights = if matrix.height() < matrix.width {
             dual_weights(&matrix, params.lambda)?
         } else {
             primal_weights(&matrix, params.lambda)?
         };
-        report(observer, Progress { stage: "ease", done: 1, total: 1, loss: None })?;
+        report(
+            observer,
+            Progress {
+                stage: "ease",
+                done: 1,
+                total: 1,
+                loss: None,
+            },
+        )?;
         let popularity = data.popularity().iter().map(|count| *count as f32).collect();
-        Ok(Self { items: data.items().as_ref().clone(), weights, popularity })
+        Ok(Self {
+            items: data.items().as_ref().clone(),
+            weights,
+            popularity,
+        })
     }
 
     /// Row of B: what a visit to `item` adds to each item's score.
@@ -71,20 +94,34 @@ impl Ease {
         &self.weights
     }
 
+    /// Users per item.
+    pub(crate) fn popularity(&self) -> &[f32] {
+        &self.popularity
+    }
+
     /// See [`crate::model_file`].
     pub fn to_bytes(&self) -> Vec<u8> {
         let writer = Writer::new("ease", serde_json::json!({}));
-        let writer = writer.section("items", self.items.ids()).section("weights", &self.weights);
+        let writer = writer
+            .section("items", self.items.ids())
+            .section("weights", &self.weights);
         writer.section("popularity", &self.popularity).finish()
     }
 
     /// Reads what [`Self::to_bytes`] wrote.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FileError> {
-        let reader = Reader::of_kind(bytes, "ease")?;
+        Self::read(&Reader::of_kind(bytes, "ease")?)
+    }
+
+    pub(crate) fn read(reader: &Reader<'_>) -> Result<Self, FileError> {
         let items = IdMap::new(reader.section("items")?);
-        let weights = reader.sized("weights", items.len() * items.len())?;
+        let weights = reader.sized("weights", items.len().saturating_mul(items.len()))?;
         let popularity = reader.sized("popularity", items.len())?;
-        Ok(Self { items, weights, popularity })
+        Ok(Self {
+            items,
+            weights,
+            popularity,
+        })
     }
 }
 
@@ -131,10 +168,17 @@ fn dual_weights(matrix: &Csr, lambda: f64) -> Result<Vec<f32>, TrainError> {
             solved[(user as usize, *item as usize)] = 1.0;
         }
     }
-    kernel.llt(Side::Lower).map_err(|_| TrainError::Singular)?.solve_in_place(&mut solved);
+    kernel
+        .llt(Side::Lower)
+        .map_err(|_| TrainError::Singular)?
+        .solve_in_place(&mut solved);
     let solved = transposed_rows(&solved);
     let entry = |row: u32, column: usize| -> f64 {
-        by_item.row(row).iter().map(|user| solved[*user as usize * n + column]).sum()
+        by_item
+            .row(row)
+            .iter()
+            .map(|user| solved[*user as usize * n + column])
+            .sum()
     };
     let diagonal: Vec<f64> = (0..n).map(|item| 1.0 - entry(item as u32, item)).collect();
     let mut weights = vec![0.0f32; n * n];
@@ -157,9 +201,13 @@ fn dual_weights(matrix: &Csr, lambda: f64) -> Result<Vec<f32>, TrainError> {
 
 fn transposed_rows(matrix: &Mat<f64>) -> Vec<f64> {
     let mut out = vec![0.0; matrix.nrows() * matrix.ncols()];
-    out.par_chunks_mut(matrix.ncols()).enumerate().for_each(|(row, line)| {
-        line.iter_mut().enumerate().for_each(|(column, value)| *value = matrix[(row, column)]);
-    });
+    out.par_chunks_mut(matrix.ncols())
+        .enumerate()
+        .for_each(|(row, line)| {
+            line.iter_mut()
+                .enumerate()
+                .for_each(|(column, value)| *value = matrix[(row, column)]);
+        });
     out
 }
 
@@ -179,7 +227,10 @@ impl Recommender for Ease {
         }
         scores.fill(0.0);
         for item in distinct(query.history) {
-            scores.iter_mut().zip(self.weights_of(item)).for_each(|(score, weight)| *score += weight);
+            scores
+                .iter_mut()
+                .zip(self.weights_of(item))
+                .for_each(|(score, weight)| *score += weight);
         }
         Standing::FoldedIn
     }

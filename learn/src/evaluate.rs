@@ -25,7 +25,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { k: 10, candidates: CandidateSet::Full, max_tie_share: 1.0 }
+        Self {
+            k: 10,
+            candidates: CandidateSet::Full,
+            max_tie_share: 1.0,
+        }
     }
 }
 
@@ -121,7 +125,11 @@ impl Evaluation {
     /// The part on the users for which `belongs` holds: a cohort, or the fresh ones. Exposure is not recounted.
     pub fn slice(&self, belongs: impl Fn(&UserResult) -> bool) -> Self {
         let part = |all: &[UserResult]| all.iter().filter(|user| belongs(user)).cloned().collect();
-        Self { users: part(&self.users), cold: part(&self.cold), ..self.clone() }
+        Self {
+            users: part(&self.users),
+            cold: part(&self.cold),
+            ..self.clone()
+        }
     }
 
     /// Both sides' values of a metric, user by user; refuses evaluations of other users, k or catalogue.
@@ -158,10 +166,15 @@ impl Evaluation {
 /// user's last training event where there is no common cut.
 pub fn evaluate(model: &dyn Recommender, split: &Split, options: &Options) -> Result<Evaluation, EvalError> {
     let bench = Bench::new(model, split, options);
-    let users: Vec<u32> = (0..split.train.users().len() as u32).filter(|user| !bench.test.of(*user).is_empty()).collect();
+    let users: Vec<u32> = (0..split.train.users().len() as u32)
+        .filter(|user| !bench.test.of(*user).is_empty())
+        .collect();
     let judged: Vec<Judged> = users
         .par_iter()
-        .map_init(|| Scratch::new(&bench), |scratch, user| bench.judge(*user, scratch))
+        .map_init(
+            || Scratch::new(&bench),
+            |scratch, user| bench.judge(*user, scratch),
+        )
         .collect::<Result<_, _>>()?;
     bench.summarise(judged)
 }
@@ -186,14 +199,21 @@ struct Scratch {
 
 impl Scratch {
     fn new(bench: &Bench<'_>) -> Self {
-        Self { scores: vec![0.0; bench.model.items().len()] }
+        Self {
+            scores: vec![0.0; bench.model.items().len()],
+        }
     }
 }
 
 enum Judged {
     WithoutPositives,
     Cold(UserResult),
-    Warm { result: UserResult, items: Vec<u32>, tied: bool, standing: Standing },
+    Warm {
+        result: UserResult,
+        items: Vec<u32>,
+        tied: bool,
+        standing: Standing,
+    },
 }
 
 impl<'a> Bench<'a> {
@@ -204,7 +224,16 @@ impl<'a> Bench<'a> {
         catalogue.dedup();
         let to_model = map_items(split.train.items(), model.items());
         let (train, test) = (split.train.by_user(), split.test.by_user());
-        Self { model, options, split, train, test, seen, catalogue, to_model }
+        Self {
+            model,
+            options,
+            split,
+            train,
+            test,
+            seen,
+            catalogue,
+            to_model,
+        }
     }
 
     fn judge(&self, user: u32, scratch: &mut Scratch) -> Result<Judged, EvalError> {
@@ -226,13 +255,22 @@ impl<'a> Bench<'a> {
             history: history.len(),
             first_ts: history.first().map(|row| row.ts),
             relevant: relevant.len(),
-            list: top.items.iter().map(|item| self.split.train.items().id(*item)).collect(),
+            list: top
+                .items
+                .iter()
+                .map(|item| self.split.train.items().id(*item))
+                .collect(),
             score,
         };
         if history.is_empty() {
             return Ok(Judged::Cold(result));
         }
-        Ok(Judged::Warm { result, items: top.items, tied: top.tied_at_boundary, standing })
+        Ok(Judged::Warm {
+            result,
+            items: top.items,
+            tied: top.tied_at_boundary,
+            standing,
+        })
     }
 
     fn relevant(&self, user: u32) -> Vec<u32> {
@@ -248,12 +286,20 @@ impl<'a> Bench<'a> {
         let rows = self.train.of(user);
         let visit = |row: &Row| {
             let item = self.to_model[row.item as usize]?;
-            Some(Visit { item, value: row.value, ts: row.ts })
+            Some(Visit {
+                item,
+                value: row.value,
+                ts: row.ts,
+            })
         };
         let history: Vec<Visit> = rows.iter().filter_map(visit).collect();
         let last = rows.last().map(|row| row.ts).or(self.split.train.last_ts());
         let at = self.split.cut.or(last).unwrap_or(0);
-        let query = Query { user: self.split.train.users().id(user), history: &history, at };
+        let query = Query {
+            user: self.split.train.users().id(user),
+            history: &history,
+            at,
+        };
         self.model.score(&query, &mut scratch.scores)
     }
 
@@ -261,7 +307,12 @@ impl<'a> Bench<'a> {
         let seen = self.seen.row(user);
         let unseen = |item: u32| seen.binary_search(&item).is_err();
         match self.options.candidates {
-            CandidateSet::Full => self.catalogue.iter().copied().filter(|item| unseen(*item)).collect(),
+            CandidateSet::Full => self
+                .catalogue
+                .iter()
+                .copied()
+                .filter(|item| unseen(*item))
+                .collect(),
             CandidateSet::Sampled { negatives, seed } => {
                 let mut rng = random::stream(seed, &[self.split.train.users().id(user) as u64]);
                 let fits = |item: u32| unseen(item) && relevant.binary_search(&item).is_err();
@@ -281,7 +332,10 @@ impl<'a> Bench<'a> {
             if score.is_finite() {
                 return Ok((*item, score));
             }
-            Err(EvalError::NotFinite { user, item: self.split.train.items().id(*item) })
+            Err(EvalError::NotFinite {
+                user,
+                item: self.split.train.items().id(*item),
+            })
         };
         candidates.iter().map(score).collect()
     }
@@ -294,7 +348,12 @@ impl<'a> Bench<'a> {
             match one {
                 Judged::WithoutPositives => without_positives += 1,
                 Judged::Cold(result) => cold.push(result),
-                Judged::Warm { result, items, tied, standing } => {
+                Judged::Warm {
+                    result,
+                    items,
+                    tied,
+                    standing,
+                } => {
                     users.push(result);
                     ties += usize::from(tied);
                     standings[standing as usize] += 1;
@@ -306,7 +365,10 @@ impl<'a> Bench<'a> {
         }
         let tie_share = ties as f64 / users.len().max(1) as f64;
         if tie_share > self.options.max_tie_share {
-            return Err(EvalError::Tied { share: tie_share, limit: self.options.max_tie_share });
+            return Err(EvalError::Tied {
+                share: tie_share,
+                limit: self.options.max_tie_share,
+            });
         }
         let counts: Vec<u32> = self.catalogue.iter().map(|item| exposure[item]).collect();
         let share = |count: usize| count as f64 / self.catalogue.len().max(1) as f64;
@@ -316,7 +378,12 @@ impl<'a> Bench<'a> {
             cold,
             without_positives,
             catalogue: self.catalogue.len(),
-            unknown_items: share(self.catalogue.iter().filter(|item| self.to_model[**item as usize].is_none()).count()),
+            unknown_items: share(
+                self.catalogue
+                    .iter()
+                    .filter(|item| self.to_model[**item as usize].is_none())
+                    .count(),
+            ),
             coverage: share(counts.iter().filter(|count| **count > 0).count()),
             gini: metrics::gini(&counts),
             tie_share,

@@ -62,21 +62,33 @@ pub struct Bootstrap {
 
 impl Default for Bootstrap {
     fn default() -> Self {
-        Self { draws: 2000, seed: 0, level: 0.95, sides: Sides::Two }
+        Self {
+            draws: 2000,
+            seed: 0,
+            level: 0.95,
+            sides: Sides::Two,
+        }
     }
 }
 
 impl Bootstrap {
     /// The default with one-sided bounds, as gates use them.
     pub fn one_sided() -> Self {
-        Self { sides: Sides::One, ..Self::default() }
+        Self {
+            sides: Sides::One,
+            ..Self::default()
+        }
     }
 
     /// The mean over users.
     pub fn mean(&self, values: &[f64]) -> Result<Estimate, Undefined> {
         check(values)?;
         let value = mean(values);
-        let draws = self.resample(values.len(), |sums, at| sums[0] += values[at], |sums, n| sums[0] / n);
+        let draws = self.resample(
+            values.len(),
+            |sums, at| sums[0] += values[at],
+            |sums, n| sums[0] / n,
+        );
         self.estimate(value, draws, values.len())
     }
 
@@ -135,8 +147,13 @@ impl Bootstrap {
             Sides::One => 1.0 - self.level,
         };
         let (low, high) = (quantile(&draws, tail), quantile(&draws, 1.0 - tail));
-        let whole = value.is_finite() && low.is_finite() && high.is_finite() && !draws[draws.len() - 1].is_nan();
-        if whole { Ok(Estimate { value, low, high, n }) } else { Err(Undefined::ZeroBaseline) }
+        let whole =
+            value.is_finite() && low.is_finite() && high.is_finite() && !draws[draws.len() - 1].is_nan();
+        if whole {
+            Ok(Estimate { value, low, high, n })
+        } else {
+            Err(Undefined::ZeroBaseline)
+        }
     }
 }
 
@@ -144,7 +161,11 @@ fn check(values: &[f64]) -> Result<(), Undefined> {
     if values.is_empty() {
         return Err(Undefined::NoUsers);
     }
-    if values.iter().all(|value| value.is_finite()) { Ok(()) } else { Err(Undefined::NotFinite) }
+    if values.iter().all(|value| value.is_finite()) {
+        Ok(())
+    } else {
+        Err(Undefined::NotFinite)
+    }
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -155,7 +176,11 @@ fn mean(values: &[f64]) -> f64 {
 fn quantile(sorted: &[f64], q: f64) -> f64 {
     let at = q.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
-    if below == above { below } else { below + (above - below) * at.fract() }
+    if below == above {
+        below
+    } else {
+        below + (above - below) * at.fract()
+    }
 }
 
 /// Welch's test of two independent samples.
@@ -180,12 +205,28 @@ pub fn welch(first: &[f64], second: &[f64]) -> Option<Welch> {
     let difference = a.mean - b.mean;
     let (va, vb) = (a.variance / a.n, b.variance / b.n);
     if va + vb == 0.0 {
-        let (t, p) = if difference == 0.0 { (0.0, 1.0) } else { (f64::INFINITY.copysign(difference), 0.0) };
-        return Some(Welch { difference, t, df: a.n + b.n - 2.0, p, dropped });
+        let (t, p) = if difference == 0.0 {
+            (0.0, 1.0)
+        } else {
+            (f64::INFINITY.copysign(difference), 0.0)
+        };
+        return Some(Welch {
+            difference,
+            t,
+            df: a.n + b.n - 2.0,
+            p,
+            dropped,
+        });
     }
     let t = difference / (va + vb).sqrt();
     let df = (va + vb).powi(2) / (va * va / (a.n - 1.0) + vb * vb / (b.n - 1.0));
-    Some(Welch { difference, t, df, p: student_two_sided(t, df), dropped })
+    Some(Welch {
+        difference,
+        t,
+        df,
+        p: student_two_sided(t, df),
+        dropped,
+    })
 }
 
 struct Moments {

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Csr, IdMap, Interactions};
+use crate::model_file::{FileError, Reader, Writer};
 use crate::recommender::{Query, Recommender, Standing, Visit};
 
 /// What makes a neighbour.
@@ -17,7 +18,10 @@ pub struct Params {
 
 impl Default for Params {
     fn default() -> Self {
-        Self { shrink: 20.0, neighbours: 100 }
+        Self {
+            shrink: 20.0,
+            neighbours: 100,
+        }
     }
 }
 
@@ -38,19 +42,58 @@ impl ItemKnn {
         let by_item = by_user.transposed();
         let lists: Vec<Vec<(u32, f32)>> = (0..by_item.height() as u32)
             .into_par_iter()
-            .map_init(|| vec![0u32; by_item.height()], |counts, item| neighbours(item, &by_user, &by_item, params, counts))
+            .map_init(
+                || vec![0u32; by_item.height()],
+                |counts, item| neighbours(item, &by_user, &by_item, params, counts),
+            )
             .collect();
         let mut offsets = vec![0];
         for list in &lists {
             offsets.push(offsets[offsets.len() - 1] + list.len());
         }
         let popularity = data.popularity().iter().map(|count| *count as f32).collect();
-        Self { items: data.items().as_ref().clone(), offsets, neighbours: lists.concat(), popularity }
+        Self {
+            items: data.items().as_ref().clone(),
+            offsets,
+            neighbours: lists.concat(),
+            popularity,
+        }
     }
 
     /// Neighbours of an item with their similarities, by ascending index.
     pub fn neighbours(&self, item: u32) -> &[(u32, f32)] {
         &self.neighbours[self.offsets[item as usize]..self.offsets[item as usize + 1]]
+    }
+
+    pub(crate) fn write(&self, writer: Writer) -> Writer {
+        let offsets: Vec<u32> = self.offsets.iter().map(|offset| *offset as u32).collect();
+        let items: Vec<u32> = self.neighbours.iter().map(|neighbour| neighbour.0).collect();
+        let similarities: Vec<f32> = self.neighbours.iter().map(|neighbour| neighbour.1).collect();
+        let writer = writer
+            .section("knn_offsets", &offsets)
+            .section("knn_items", &items);
+        writer
+            .section("knn_similarities", &similarities)
+            .section("knn_popularity", &self.popularity)
+    }
+
+    pub(crate) fn read(reader: &Reader<'_>, ids: &IdMap) -> Result<Self, FileError> {
+        let offsets: Vec<u32> = reader.sized("knn_offsets", ids.len() + 1)?;
+        let items: Vec<u32> = reader.section("knn_items")?;
+        let similarities: Vec<f32> = reader.sized("knn_similarities", items.len())?;
+        let popularity = reader.sized("knn_popularity", ids.len())?;
+        let ends = offsets.last().is_some_and(|end| *end as usize == items.len());
+        if !ends || !offsets.is_sorted() || items.iter().any(|item| *item as usize >= ids.len()) {
+            return Err(FileError::Inconsistent("neighbour lists"));
+        }
+        let neighbours = items.into_iter().zip(similarities).collect();
+        let offsets = offsets.iter().map(|offset| *offset as usize).collect();
+        Ok(Self {
+            items: ids.clone(),
+            offsets,
+            neighbours,
+            popularity,
+        })
     }
 
     /// Adds `weight` times the similarity of each neighbour of `item` to `scores`.
@@ -61,7 +104,13 @@ impl ItemKnn {
     }
 }
 
-fn neighbours(item: u32, by_user: &Csr, by_item: &Csr, params: Params, counts: &mut [u32]) -> Vec<(u32, f32)> {
+fn neighbours(
+    item: u32,
+    by_user: &Csr,
+    by_item: &Csr,
+    params: Params,
+    counts: &mut [u32],
+) -> Vec<(u32, f32)> {
     for user in by_item.row(item) {
         for other in by_user.row(*user) {
             counts[*other as usize] += 1;

@@ -27,8 +27,14 @@ pub enum Metric {
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Ndcg, Self::Recall, Self::Precision, Self::HitRate, Self::Mrr, Self::Map];
+    pub const ALL: [Self; 6] = [
+        Self::Ndcg,
+        Self::Recall,
+        Self::Precision,
+        Self::HitRate,
+        Self::Mrr,
+        Self::Map,
+    ];
 
     /// The key under which it is reported, for example `ndcg_at_10`.
     pub fn key(self, k: usize) -> String {
@@ -89,8 +95,15 @@ pub fn score_list<T: PartialEq + Copy>(list: &[T], relevant: &[T], k: usize) -> 
     let count = hits.iter().filter(|hit| **hit).count() as f64;
     let best = relevant.len().min(k);
     let ideal: f64 = (0..best).map(discount).sum();
-    let places = || hits.iter().enumerate().filter(|(_, hit)| **hit).map(|(place, _)| place);
-    let precisions = places().enumerate().map(|(before, place)| (before + 1) as f64 / (place + 1) as f64);
+    let places = || {
+        hits.iter()
+            .enumerate()
+            .filter(|(_, hit)| **hit)
+            .map(|(place, _)| place)
+    };
+    let precisions = places()
+        .enumerate()
+        .map(|(before, place)| (before + 1) as f64 / (place + 1) as f64);
     Some(ListScore {
         ndcg: places().map(discount).sum::<f64>() / ideal,
         recall: count / relevant_f,
@@ -132,7 +145,8 @@ pub struct Top {
 /// Picks the best `k` of `(item, score)`; scores are compared as numbers, so they must not be NaN.
 pub fn top_k(user: i64, mut candidates: Vec<(u32, f32)>, k: usize) -> Top {
     let order = |a: &(u32, f32), b: &(u32, f32)| {
-        b.1.total_cmp(&a.1).then_with(|| tie_key(user, a.0).cmp(&tie_key(user, b.0)))
+        b.1.total_cmp(&a.1)
+            .then_with(|| tie_key(user, a.0).cmp(&tie_key(user, b.0)))
     };
     for candidate in &mut candidates {
         // total_cmp puts -0.0 below 0.0, which as scores are the same.
@@ -146,7 +160,10 @@ pub fn top_k(user: i64, mut candidates: Vec<(u32, f32)>, k: usize) -> Top {
     }
     candidates.truncate(k);
     candidates.sort_unstable_by(order);
-    Top { items: candidates.iter().map(|candidate| candidate.0).collect(), tied_at_boundary: tied }
+    Top {
+        items: candidates.iter().map(|candidate| candidate.0).collect(),
+        tied_at_boundary: tied,
+    }
 }
 
 fn tie_key(user: i64, item: u32) -> u64 {
@@ -165,6 +182,9 @@ pub fn gini(exposure: &[u32]) -> Option<f64> {
     let mut sorted = exposure.to_vec();
     sorted.sort_unstable();
     let n = sorted.len() as f64;
-    let weighted = sorted.iter().enumerate().map(|(at, count)| (2.0 * (at + 1) as f64 - n - 1.0) * f64::from(*count));
+    let weighted = sorted
+        .iter()
+        .enumerate()
+        .map(|(at, count)| (2.0 * (at + 1) as f64 - n - 1.0) * f64::from(*count));
     Some(weighted.sum::<f64>() / (n * total))
 }

@@ -28,7 +28,10 @@ impl Model {
             "ease" => Ease::from_bytes(bytes).map(Self::Ease),
             "two_tower" => TwoTower::from_bytes(bytes).map(Self::TwoTower),
             "ranker" => Ranker::from_bytes(bytes).map(|ranker| Self::Ranker(Box::new(ranker))),
-            other => Err(FileError::Kind { found: other.to_owned(), wanted: "model".to_owned() }),
+            other => Err(FileError::Kind {
+                found: other.to_owned(),
+                wanted: "model".to_owned(),
+            }),
         }
     }
 

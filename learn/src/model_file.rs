@@ -101,14 +101,25 @@ pub struct Writer {
 impl Writer {
     /// A file of a kind with JSON facts about it.
     pub fn new(kind: &str, meta: serde_json::Value) -> Self {
-        Self { header: Header { kind: kind.to_owned(), meta, sections: Vec::new() }, body: Vec::new() }
+        Self {
+            header: Header {
+                kind: kind.to_owned(),
+                meta,
+                sections: Vec::new(),
+            },
+            body: Vec::new(),
+        }
     }
 
     /// Appends a section.
     #[must_use]
     pub fn section<T: Element>(mut self, name: &str, values: &[T]) -> Self {
         let (name, dtype) = (name.to_owned(), T::DTYPE.to_owned());
-        self.header.sections.push(SectionHead { name, dtype, count: values.len() });
+        self.header.sections.push(SectionHead {
+            name,
+            dtype,
+            count: values.len(),
+        });
         self.body.reserve(values.len() * T::WIDTH);
         for value in values {
             value.put(&mut self.body);
@@ -151,12 +162,21 @@ impl<'a> Reader<'a> {
             return Err(FileError::Checksum);
         }
         let length = u32::get(&bytes[12..16]) as usize;
-        let header = content.get(PREFIX..PREFIX.saturating_add(length)).ok_or(FileError::Length)?;
+        let header = content
+            .get(PREFIX..PREFIX.saturating_add(length))
+            .ok_or(FileError::Length)?;
         let header: Header = serde_json::from_slice(header)?;
         let body = &content[PREFIX + length..];
-        let widths = header.sections.iter().map(|head| Some(head.count.checked_mul(width(&head.dtype)?)?));
+        let widths = header
+            .sections
+            .iter()
+            .map(|head| Some(head.count.checked_mul(width(&head.dtype)?)?));
         let total = widths.sum::<Option<usize>>().ok_or(FileError::Length)?;
-        if total == body.len() { Ok(Self { header, body }) } else { Err(FileError::Length) }
+        if total == body.len() {
+            Ok(Self { header, body })
+        } else {
+            Err(FileError::Length)
+        }
     }
 
     /// The same, and the kind must be `wanted`.
@@ -165,7 +185,10 @@ impl<'a> Reader<'a> {
         if reader.kind() == wanted {
             return Ok(reader);
         }
-        Err(FileError::Kind { found: reader.header.kind, wanted: wanted.to_owned() })
+        Err(FileError::Kind {
+            found: reader.header.kind,
+            wanted: wanted.to_owned(),
+        })
     }
 
     /// What the file holds.
@@ -184,7 +207,10 @@ impl<'a> Reader<'a> {
         for head in &self.header.sections {
             let length = head.count * width(&head.dtype).unwrap_or(0);
             if head.name == name && head.dtype == T::DTYPE {
-                return Ok(self.body[start..start + length].chunks_exact(T::WIDTH).map(T::get).collect());
+                return Ok(self.body[start..start + length]
+                    .chunks_exact(T::WIDTH)
+                    .map(T::get)
+                    .collect());
             }
             start += length;
         }
@@ -194,7 +220,11 @@ impl<'a> Reader<'a> {
     /// A section that must have `count` elements.
     pub fn sized<T: Element>(&self, name: &str, count: usize) -> Result<Vec<T>, FileError> {
         let values = self.section(name)?;
-        if values.len() == count { Ok(values) } else { Err(FileError::Section(name.to_owned())) }
+        if values.len() == count {
+            Ok(values)
+        } else {
+            Err(FileError::Section(name.to_owned()))
+        }
     }
 }
 
@@ -233,7 +263,11 @@ const fn crc_tables() -> [[u32; 256]; 8] {
         let mut value = at as u32;
         let mut bit = 0;
         while bit < 8 {
-            value = if value & 1 == 1 { 0xEDB8_8320 ^ (value >> 1) } else { value >> 1 };
+            value = if value & 1 == 1 {
+                0xEDB8_8320 ^ (value >> 1)
+            } else {
+                value >> 1
+            };
             bit += 1;
         }
         tables[0][at] = value;
@@ -250,12 +284,20 @@ const fn crc_tables() -> [[u32; 256]; 8] {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests fail by panicking"
+    )]
     use super::*;
 
     fn file() -> Vec<u8> {
         let meta = serde_json::json!({"a": 1});
-        Writer::new("thing", meta).section("x", &[1.5f32, -0.0]).section("y", &[i64::MIN, 7]).finish()
+        Writer::new("thing", meta)
+            .section("x", &[1.5f32, -0.0])
+            .section("y", &[i64::MIN, 7])
+            .finish()
     }
 
     #[test]
@@ -271,7 +313,10 @@ mod tests {
         assert_eq!(reader.sized::<i64>("y", 2).unwrap(), [i64::MIN, 7]);
         assert!(reader.section::<u32>("x").is_err());
         assert!(reader.sized::<f32>("x", 3).is_err());
-        assert!(matches!(Reader::of_kind(&bytes, "other"), Err(FileError::Kind { .. })));
+        assert!(matches!(
+            Reader::of_kind(&bytes, "other"),
+            Err(FileError::Kind { .. })
+        ));
     }
 
     #[test]

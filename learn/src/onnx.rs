@@ -29,7 +29,11 @@ pub struct Tensor {
 
 impl Tensor {
     fn new(name: &str, dtype: &'static str, shape: &[i64]) -> Self {
-        Self { name: name.to_owned(), dtype, shape: shape.to_vec() }
+        Self {
+            name: name.to_owned(),
+            dtype,
+            shape: shape.to_vec(),
+        }
     }
 }
 
@@ -57,7 +61,11 @@ pub fn ease(model: &Ease) -> Export {
 pub fn two_tower(model: &TwoTower) -> Export {
     let (n, dim) = (model.items().len() as i64, model.dim() as i64);
     let users = model.users().ids();
-    let mut vectors: Vec<f32> = model.user_vectors().iter().map(|value| value * model.scale()).collect();
+    let mut vectors: Vec<f32> = model
+        .user_vectors()
+        .iter()
+        .map(|value| value * model.scale())
+        .collect();
     vectors.extend(std::iter::repeat_n(0.0, model.dim()));
     let mut graph = Graph::new("two_tower");
     graph.floats("user_vectors", &[users.len() as i64 + 1, dim], &vectors);
@@ -82,13 +90,24 @@ pub fn forest(forest: &Forest) -> Export {
     graph.trees("features", "score", forest);
     let inputs = vec![Tensor::new("features", "float32", &[-1, forest.width() as i64])];
     let outputs = vec![Tensor::new("score", "float32", &[-1, 1])];
-    Export { bytes: graph.finish(&inputs, &outputs), inputs, outputs }
+    Export {
+        bytes: graph.finish(&inputs, &outputs),
+        inputs,
+        outputs,
+    }
 }
 
 fn with_items(mut graph: Graph, inputs: Vec<Tensor>, model: &dyn Recommender) -> Export {
     let n = model.items().len() as i64;
     graph.integers("item_ids", &[n], model.items().ids());
     graph.node("Identity", &["item_ids"], "items");
-    let outputs = vec![Tensor::new("scores", "float32", &[-1, n]), Tensor::new("items", "int64", &[n])];
-    Export { bytes: graph.finish(&inputs, &outputs), inputs, outputs }
+    let outputs = vec![
+        Tensor::new("scores", "float32", &[-1, n]),
+        Tensor::new("items", "int64", &[n]),
+    ];
+    Export {
+        bytes: graph.finish(&inputs, &outputs),
+        inputs,
+        outputs,
+    }
 }

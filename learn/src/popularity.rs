@@ -28,7 +28,10 @@ impl Popularity {
             None => data.popularity().iter().map(|count| *count as f32).collect(),
             Some(half_life) => faded(data, half_life),
         };
-        Self { items: data.items().as_ref().clone(), scores }
+        Self {
+            items: data.items().as_ref().clone(),
+            scores,
+        }
     }
 
     /// One score per item.
@@ -39,7 +42,10 @@ impl Popularity {
     /// See [`crate::model_file`].
     pub fn to_bytes(&self) -> Vec<u8> {
         let writer = Writer::new("popularity", serde_json::json!({}));
-        writer.section("items", self.items.ids()).section("scores", &self.scores).finish()
+        writer
+            .section("items", self.items.ids())
+            .section("scores", &self.scores)
+            .finish()
     }
 
     /// Reads what [`Self::to_bytes`] wrote.

@@ -5,7 +5,9 @@ pub(crate) use rand::rngs::Xoshiro256PlusPlus as Stream;
 
 /// A stream that depends on the seed and the labels only, never on what was drawn elsewhere.
 pub(crate) fn stream(seed: u64, labels: &[u64]) -> Stream {
-    let mixed = labels.iter().fold(mix(seed), |state, label| mix(state ^ mix(*label)));
+    let mixed = labels
+        .iter()
+        .fold(mix(seed), |state, label| mix(state ^ mix(*label)));
     Stream::seed_from_u64(mixed)
 }
 

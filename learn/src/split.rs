@@ -140,13 +140,21 @@ impl Split {
             return self.train.rows().iter().filter(|row| row.ts >= cut).count();
         }
         let held: HashSet<(u32, u32)> = self.test.rows().iter().map(|row| (row.user, row.item)).collect();
-        self.train.rows().iter().filter(|row| held.contains(&(row.user, row.item))).count()
+        self.train
+            .rows()
+            .iter()
+            .filter(|row| held.contains(&(row.user, row.item)))
+            .count()
     }
 
     fn at(data: &Interactions, cut: i64) -> Self {
         let train = data.select(|_, row| row.ts < cut);
         let test = data.select(|_, row| row.ts >= cut);
-        Self { train, test, cut: Some(cut) }
+        Self {
+            train,
+            test,
+            cut: Some(cut),
+        }
     }
 
     fn last_items(data: &Interactions, held_out: impl Fn(usize) -> usize) -> Self {
@@ -162,7 +170,11 @@ impl Split {
         let is_held = |row: &Row| held.contains(&(row.user, row.item));
         let is_past = |row: &Row| cut_of.get(&row.user).is_none_or(|cut| row.ts <= *cut);
         let train = data.select(|_, row| !is_held(row) && is_past(row));
-        Self { train, test: data.select(|_, row| is_held(row)), cut: None }
+        Self {
+            train,
+            test: data.select(|_, row| is_held(row)),
+            cut: None,
+        }
     }
 
     fn random_items(data: &Interactions, fraction: f64, seed: u64) -> Self {
@@ -170,10 +182,18 @@ impl Split {
         for_each_user(data, |user, firsts| {
             let mut items: Vec<u32> = firsts.iter().map(|row| row.item).collect();
             items.shuffle(&mut random::stream(seed, &[data.users().id(user) as u64]));
-            held.extend(items[..part(items.len(), fraction)].iter().map(|item| (user, *item)));
+            held.extend(
+                items[..part(items.len(), fraction)]
+                    .iter()
+                    .map(|item| (user, *item)),
+            );
         });
         let is_held = |row: &Row| held.contains(&(row.user, row.item));
-        Self { train: data.select(|_, row| !is_held(row)), test: data.select(|_, row| is_held(row)), cut: None }
+        Self {
+            train: data.select(|_, row| !is_held(row)),
+            test: data.select(|_, row| is_held(row)),
+            cut: None,
+        }
     }
 }
 
@@ -183,7 +203,12 @@ fn for_each_user(data: &Interactions, mut visit: impl FnMut(u32, &[Row])) {
     let mut seen = HashSet::new();
     for user in 0..grouped.len() as u32 {
         seen.clear();
-        let firsts: Vec<Row> = grouped.of(user).iter().filter(|row| seen.insert(row.item)).copied().collect();
+        let firsts: Vec<Row> = grouped
+            .of(user)
+            .iter()
+            .filter(|row| seen.insert(row.item))
+            .copied()
+            .collect();
         visit(user, &firsts);
     }
 }
@@ -206,7 +231,12 @@ fn cut_of_fraction(data: &Interactions, fraction: f64) -> i64 {
 }
 
 /// Uniform sample of `wanted` different values of `pool` for which `fits` holds.
-pub(crate) fn sample(pool: &[u32], wanted: usize, rng: &mut random::Stream, fits: impl Fn(u32) -> bool) -> Vec<u32> {
+pub(crate) fn sample(
+    pool: &[u32],
+    wanted: usize,
+    rng: &mut random::Stream,
+    fits: impl Fn(u32) -> bool,
+) -> Vec<u32> {
     let mut chosen = HashSet::new();
     let mut out = Vec::with_capacity(wanted);
     let mut tries = 0;

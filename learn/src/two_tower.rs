@@ -122,6 +122,9 @@ impl TwoTower {
 
     /// β·ln q per item: what a served score adds to the scaled cosine.
     pub fn bias(&self) -> Vec<f32> {
-        self.log_share.iter().map(|share| self.popularity * share).collect()
+        self.log_share
+            .iter()
+            .map(|share| self.popularity * share)
+            .collect()
     }
 }

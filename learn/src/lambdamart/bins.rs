@@ -16,7 +16,13 @@ pub(super) struct Binned {
 impl Binned {
     pub(super) fn new(table: &Table, bins: usize) -> Self {
         let feature = |feature: usize| {
-            let values: Vec<f32> = table.features.iter().skip(feature).step_by(table.width).copied().collect();
+            let values: Vec<f32> = table
+                .features
+                .iter()
+                .skip(feature)
+                .step_by(table.width)
+                .copied()
+                .collect();
             let bounds = bounds(&values, bins);
             let bin = |value: &f32| bounds.partition_point(|bound| bound < value) as u8;
             (values.iter().map(bin).collect(), bounds)
@@ -37,7 +43,11 @@ fn bounds(values: &[f32], bins: usize) -> Vec<f32> {
     for at in 1..sorted.len() {
         if sorted[at] > sorted[at - 1] && at as f64 >= next && bounds.len() < bins - 1 {
             let middle = sorted[at - 1] + (sorted[at] - sorted[at - 1]) / 2.0;
-            bounds.push(if middle < sorted[at] { middle } else { sorted[at - 1] });
+            bounds.push(if middle < sorted[at] {
+                middle
+            } else {
+                sorted[at - 1]
+            });
             next = at as f64 + step;
         }
     }

@@ -42,21 +42,28 @@ impl Forest {
 
     /// The score of one row of `width` features.
     pub fn predict(&self, row: &[f32]) -> f32 {
-        self.trees.iter().map(|tree| f64::from(leaf_of(tree, row))).sum::<f64>() as f32
+        self.trees
+            .iter()
+            .map(|tree| f64::from(leaf_of(tree, row)))
+            .sum::<f64>() as f32
     }
 
     pub(crate) fn write(&self, writer: Writer) -> Writer {
         let sizes: Vec<u32> = self.trees.iter().map(|tree| tree.len() as u32).collect();
         let nodes = || self.trees.iter().flatten();
         let integers = |node: &Node| match *node {
-            Node::Split { feature, left, right, .. } => [feature, left, right],
+            Node::Split {
+                feature, left, right, ..
+            } => [feature, left, right],
             Node::Leaf(_) => [LEAF, 0, 0],
         };
         let number = |node: &Node| match *node {
             Node::Split { threshold, .. } => threshold,
             Node::Leaf(value) => value,
         };
-        let writer = writer.section("forest_width", &[self.width as u32]).section("forest_sizes", &sizes);
+        let writer = writer
+            .section("forest_width", &[self.width as u32])
+            .section("forest_sizes", &sizes);
         let writer = writer.section("forest_nodes", &nodes().flat_map(integers).collect::<Vec<u32>>());
         writer.section("forest_values", &nodes().map(number).collect::<Vec<f32>>())
     }
@@ -67,21 +74,31 @@ impl Forest {
         let values = reader.section::<f32>("forest_values")?;
         let integers = reader.sized::<u32>("forest_nodes", values.len() * 3)?;
         let node = |(ints, value): (&[u32], &f32)| match *ints {
-            [feature, left, right] if feature != LEAF => Node::Split { feature, threshold: *value, left, right },
+            [feature, left, right] if feature != LEAF => Node::Split {
+                feature,
+                threshold: *value,
+                left,
+                right,
+            },
             _ => Node::Leaf(*value),
         };
         let nodes: Vec<Node> = integers.chunks_exact(3).zip(&values).map(node).collect();
         let mut trees = Vec::new();
         let mut rest = nodes.as_slice();
         for size in sizes {
-            let (tree, after) = rest.split_at_checked(size as usize).ok_or(FileError::Inconsistent("tree sizes"))?;
+            let (tree, after) = rest
+                .split_at_checked(size as usize)
+                .ok_or(FileError::Inconsistent("tree sizes"))?;
             if !is_tree(tree, width) {
                 return Err(FileError::Inconsistent("tree nodes"));
             }
             trees.push(tree.to_vec());
             rest = after;
         }
-        Ok(Self { width: width as usize, trees })
+        Ok(Self {
+            width: width as usize,
+            trees,
+        })
     }
 }
 
@@ -89,8 +106,13 @@ impl Forest {
 fn is_tree(tree: &[Node], width: u32) -> bool {
     let fits = |(at, node): (usize, &Node)| match *node {
         Node::Leaf(value) => value.is_finite(),
-        Node::Split { feature, left, right, .. } => {
-            feature < width && [left, right].iter().all(|to| (*to as usize) > at && (*to as usize) < tree.len())
+        Node::Split {
+            feature, left, right, ..
+        } => {
+            feature < width
+                && [left, right]
+                    .iter()
+                    .all(|to| (*to as usize) > at && (*to as usize) < tree.len())
         }
     };
     !tree.is_empty() && tree.iter().enumerate().all(fits)
@@ -101,8 +123,17 @@ pub(super) fn leaf_of(tree: &[Node], row: &[f32]) -> f32 {
     loop {
         match tree[at] {
             Node::Leaf(value) => return value,
-            Node::Split { feature, threshold, left, right } => {
-                at = if row[feature as usize] <= threshold { left } else { right } as usize;
+            Node::Split {
+                feature,
+                threshold,
+                left,
+                right,
+            } => {
+                at = if row[feature as usize] <= threshold {
+                    left
+                } else {
+                    right
+                } as usize;
             }
         }
     }

@@ -40,6 +40,7 @@ pub(super) fn lambdas(scores: &[f64], labels: &[u8], params: &Params, out: &mut 
     }
     if total > 0.0 {
         let norm = (1.0 + total).log2() / total;
-        out.iter_mut().for_each(|pair| *pair = (pair.0 * norm, pair.1 * norm));
+        out.iter_mut()
+            .for_each(|pair| *pair = (pair.0 * norm, pair.1 * norm));
     }
 }

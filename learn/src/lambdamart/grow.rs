@@ -27,13 +27,26 @@ struct Best {
 }
 
 /// Grows a tree on the derivatives and adds its values to `scores`.
-pub(super) fn grow(binned: &Binned, derivatives: &[(f64, f64)], params: &Params, scores: &mut [f64]) -> Vec<Node> {
+pub(super) fn grow(
+    binned: &Binned,
+    derivatives: &[(f64, f64)],
+    params: &Params,
+    scores: &mut [f64],
+) -> Vec<Node> {
     let rows: Vec<u32> = (0..derivatives.len() as u32).collect();
     let histogram = build(binned, derivatives, &rows);
-    let sums = histogram.first().map_or([0.0; 3], |feature| feature.iter().fold([0.0; 3], plus));
+    let sums = histogram
+        .first()
+        .map_or([0.0; 3], |feature| feature.iter().fold([0.0; 3], plus));
     let mut nodes = vec![Node::Leaf(0.0)];
     let best = best_split(&histogram, sums, params);
-    let mut leaves = vec![Leaf { node: 0, rows, histogram, sums, best }];
+    let mut leaves = vec![Leaf {
+        node: 0,
+        rows,
+        histogram,
+        sums,
+        best,
+    }];
     while leaves.len() < params.leaves {
         let Some(at) = most_gaining(&leaves) else { break };
         let leaf = leaves.swap_remove(at);
@@ -47,7 +60,9 @@ pub(super) fn grow(binned: &Binned, derivatives: &[(f64, f64)], params: &Params,
     for leaf in &leaves {
         let value = (-params.learning_rate * leaf.sums[0] / (leaf.sums[1] + params.l2).max(1e-12)) as f32;
         nodes[leaf.node] = Node::Leaf(value);
-        leaf.rows.iter().for_each(|row| scores[*row as usize] += f64::from(value));
+        leaf.rows
+            .iter()
+            .for_each(|row| scores[*row as usize] += f64::from(value));
     }
     nodes
 }
@@ -63,7 +78,13 @@ fn most_gaining(leaves: &[Leaf]) -> Option<usize> {
     found.map(|(_, _, at)| at)
 }
 
-fn split(leaf: Leaf, best: Best, binned: &Binned, derivatives: &[(f64, f64)], nodes: &mut Vec<Node>) -> [Leaf; 2] {
+fn split(
+    leaf: Leaf,
+    best: Best,
+    binned: &Binned,
+    derivatives: &[(f64, f64)],
+    nodes: &mut Vec<Node>,
+) -> [Leaf; 2] {
     let (left, right) = (nodes.len(), nodes.len() + 1);
     nodes[leaf.node] = Node::Split {
         feature: best.feature as u32,
@@ -73,19 +94,41 @@ fn split(leaf: Leaf, best: Best, binned: &Binned, derivatives: &[(f64, f64)], no
     };
     nodes.extend([Node::Leaf(0.0); 2]);
     let column = &binned.columns[best.feature];
-    let (left_rows, right_rows): (Vec<u32>, Vec<u32>) =
-        leaf.rows.iter().partition(|row| usize::from(column[**row as usize]) <= best.bin);
+    let (left_rows, right_rows): (Vec<u32>, Vec<u32>) = leaf
+        .rows
+        .iter()
+        .partition(|row| usize::from(column[**row as usize]) <= best.bin);
     let small_is_left = left_rows.len() <= right_rows.len();
-    let small = build(binned, derivatives, if small_is_left { &left_rows } else { &right_rows });
+    let small = build(
+        binned,
+        derivatives,
+        if small_is_left { &left_rows } else { &right_rows },
+    );
     let mut large = leaf.histogram;
     for (sums, part) in large.iter_mut().flatten().zip(small.iter().flatten()) {
         *sums = minus(*sums, part);
     }
-    let (left_histogram, right_histogram) = if small_is_left { (small, large) } else { (large, small) };
+    let (left_histogram, right_histogram) = if small_is_left {
+        (small, large)
+    } else {
+        (large, small)
+    };
     let right_sums = minus(leaf.sums, &best.left);
     [
-        Leaf { node: left, rows: left_rows, histogram: left_histogram, sums: best.left, best: None },
-        Leaf { node: right, rows: right_rows, histogram: right_histogram, sums: right_sums, best: None },
+        Leaf {
+            node: left,
+            rows: left_rows,
+            histogram: left_histogram,
+            sums: best.left,
+            best: None,
+        },
+        Leaf {
+            node: right,
+            rows: right_rows,
+            histogram: right_histogram,
+            sums: right_sums,
+            best: None,
+        },
     ]
 }
 
@@ -102,7 +145,12 @@ fn build(binned: &Binned, derivatives: &[(f64, f64)], rows: &[u32]) -> Histogram
         }
         sums
     };
-    binned.columns.par_iter().zip(&binned.bounds).map(feature).collect()
+    binned
+        .columns
+        .par_iter()
+        .zip(&binned.bounds)
+        .map(feature)
+        .collect()
 }
 
 fn best_split(histogram: &Histogram, sums: Sums, params: &Params) -> Option<Best> {
@@ -120,7 +168,12 @@ fn best_split(histogram: &Histogram, sums: Sums, params: &Params) -> Option<Best
             }
             let gain = score(&left) + score(&right) - whole;
             if gain > best.map_or(1e-12, |best| best.gain) {
-                best = Some(Best { gain, feature, bin, left });
+                best = Some(Best {
+                    gain,
+                    feature,
+                    bin,
+                    left,
+                });
             }
         }
     }

@@ -28,25 +28,46 @@ pub(super) fn fit(
     observer: &mut dyn Observer,
 ) -> Result<Forest, TrainError> {
     check(table, params)?;
-    let state = State { params: *params, data: digest(table) };
+    let state = State {
+        params: *params,
+        data: digest(table),
+    };
     let mut forest = match resume {
         Some(bytes) => restore(bytes, &state)?,
-        None => Forest { width: table.width, trees: Vec::new() },
+        None => Forest {
+            width: table.width,
+            trees: Vec::new(),
+        },
     };
     let binned = Binned::new(table, params.bins);
     let mut scores = scores_of(&forest, table);
     let mut derivatives = vec![(0.0, 0.0); scores.len()];
     while forest.trees.len() < params.trees as usize {
         differentiate(table, &scores, params, &mut derivatives);
-        forest.trees.push(grow(&binned, &derivatives, params, &mut scores));
+        forest
+            .trees
+            .push(grow(&binned, &derivatives, params, &mut scores));
         if scores.iter().any(|score| !score.is_finite()) {
-            return Err(TrainError::Diverged { stage: STAGE, quantity: "score" });
+            return Err(TrainError::Diverged {
+                stage: STAGE,
+                quantity: "score",
+            });
         }
         observer.checkpoint(&|| {
-            forest.write(Writer::new(CHECKPOINT, serde_json::json!(state))).finish()
+            forest
+                .write(Writer::new(CHECKPOINT, serde_json::json!(state)))
+                .finish()
         });
         let done = forest.trees.len() as u32;
-        report(observer, Progress { stage: STAGE, done, total: params.trees, loss: None })?;
+        report(
+            observer,
+            Progress {
+                stage: STAGE,
+                done,
+                total: params.trees,
+                loss: None,
+            },
+        )?;
     }
     Ok(forest)
 }
@@ -57,15 +78,25 @@ fn check(table: &Table, params: &Params) -> Result<(), TrainError> {
         return Err(TrainError::TooLittleData("no rows to rank"));
     }
     if table.features.len() != rows * table.width || table.groups.iter().sum::<usize>() != rows {
-        return Err(TrainError::Parameter { name: "table", expected: "of matching sizes" });
+        return Err(TrainError::Parameter {
+            name: "table",
+            expected: "of matching sizes",
+        });
     }
     if table.features.iter().any(|value| !value.is_finite()) {
-        return Err(TrainError::Diverged { stage: STAGE, quantity: "feature" });
+        return Err(TrainError::Diverged {
+            stage: STAGE,
+            quantity: "feature",
+        });
     }
     let bounds = [
         ("trees", "at least 1", params.trees > 0),
         ("leaves", "from 2 to 4096", (2..=4096).contains(&params.leaves)),
-        ("learning_rate", "positive", params.learning_rate > 0.0 && params.learning_rate.is_finite()),
+        (
+            "learning_rate",
+            "positive",
+            params.learning_rate > 0.0 && params.learning_rate.is_finite(),
+        ),
         ("truncation", "at least 1", params.truncation > 0),
     ];
     match bounds.into_iter().find(|bound| !bound.2) {
@@ -88,7 +119,12 @@ fn restore(bytes: &[u8], wanted: &State) -> Result<Forest, TrainError> {
 
 /// Tree by tree, as training adds them, so that a resumed training continues on the same bits.
 fn scores_of(forest: &Forest, table: &Table) -> Vec<f64> {
-    let score = |row: &[f32]| forest.trees.iter().fold(0.0, |sum, tree| sum + f64::from(leaf_of(tree, row)));
+    let score = |row: &[f32]| {
+        forest
+            .trees
+            .iter()
+            .fold(0.0, |sum, tree| sum + f64::from(leaf_of(tree, row)))
+    };
     table.features.par_chunks(table.width).map(score).collect()
 }
 
@@ -111,5 +147,8 @@ fn digest(table: &Table) -> u64 {
     let features = table.features.iter().map(|value| u64::from(value.to_bits()));
     let labels = table.labels.iter().map(|label| u64::from(*label));
     let groups = table.groups.iter().map(|size| *size as u64);
-    features.chain(labels).chain(groups).fold(0, |state, value| random::mix(state ^ value))
+    features
+        .chain(labels)
+        .chain(groups)
+        .fold(0, |state, value| random::mix(state ^ value))
 }

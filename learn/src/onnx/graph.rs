@@ -21,7 +21,11 @@ pub(super) struct Graph {
 
 impl Graph {
     pub(super) fn new(name: &'static str) -> Self {
-        Self { name, nodes: Vec::new(), constants: Vec::new() }
+        Self {
+            name,
+            nodes: Vec::new(),
+            constants: Vec::new(),
+        }
     }
 
     pub(super) fn floats(&mut self, name: &str, shape: &[i64], values: &[f32]) {
@@ -60,20 +64,47 @@ impl Graph {
     }
 
     fn push(&mut self, operator: &str, inputs: &[&str], output: &str, domain: &str, attributes: &[Message]) {
-        let node = inputs.iter().fold(Message::default(), |node, input| node.text(1, input));
-        let node = node.text(2, output).text(3, &format!("{output}_node")).text(4, operator);
-        let node = attributes.iter().fold(node, |node, attribute| node.message(5, attribute));
-        self.nodes.push(if domain.is_empty() { node } else { node.text(7, domain) });
+        let node = inputs
+            .iter()
+            .fold(Message::default(), |node, input| node.text(1, input));
+        let node = node
+            .text(2, output)
+            .text(3, &format!("{output}_node"))
+            .text(4, operator);
+        let node = attributes
+            .iter()
+            .fold(node, |node, attribute| node.message(5, attribute));
+        self.nodes.push(if domain.is_empty() {
+            node
+        } else {
+            node.text(7, domain)
+        });
     }
 
     pub(super) fn finish(self, inputs: &[Tensor], outputs: &[Tensor]) -> Vec<u8> {
-        let graph = self.nodes.iter().fold(Message::default(), |graph, node| graph.message(1, node)).text(2, self.name);
-        let graph = self.constants.iter().fold(graph, |graph, constant| graph.message(5, constant));
-        let graph = inputs.iter().fold(graph, |graph, tensor| graph.message(11, &value_info(tensor)));
-        let graph = outputs.iter().fold(graph, |graph, tensor| graph.message(12, &value_info(tensor)));
-        let model = Message::default().integer(1, IR_VERSION).text(2, "tidegate").message(7, &graph);
+        let graph = self
+            .nodes
+            .iter()
+            .fold(Message::default(), |graph, node| graph.message(1, node))
+            .text(2, self.name);
+        let graph = self
+            .constants
+            .iter()
+            .fold(graph, |graph, constant| graph.message(5, constant));
+        let graph = inputs
+            .iter()
+            .fold(graph, |graph, tensor| graph.message(11, &value_info(tensor)));
+        let graph = outputs
+            .iter()
+            .fold(graph, |graph, tensor| graph.message(12, &value_info(tensor)));
+        let model = Message::default()
+            .integer(1, IR_VERSION)
+            .text(2, "tidegate")
+            .message(7, &graph);
         let model = model.message(8, &Message::default().text(1, "").integer(2, OPSET));
-        model.message(8, &Message::default().text(1, ML_DOMAIN).integer(2, ML_OPSET)).0
+        model
+            .message(8, &Message::default().text(1, ML_DOMAIN).integer(2, ML_OPSET))
+            .0
     }
 }
 
@@ -82,7 +113,9 @@ fn value_info(tensor: &Tensor) -> Message {
         -1 => Message::default().text(2, "n"),
         size => Message::default().integer(1, *size),
     };
-    let shape = tensor.shape.iter().fold(Message::default(), |shape, size| shape.message(1, &dimension(size)));
+    let shape = tensor.shape.iter().fold(Message::default(), |shape, size| {
+        shape.message(1, &dimension(size))
+    });
     let dtype = if tensor.dtype == "int64" { INT64 } else { FLOAT };
     let kind = Message::default().message(1, &Message::default().integer(1, dtype).message(2, &shape));
     Message::default().text(1, &tensor.name).message(2, &kind)
@@ -129,9 +162,18 @@ impl Flat {
 
     fn add(&mut self, tree: i64, at: i64, node: Node) {
         let (mode, feature, threshold, left, right) = match node {
-            Node::Split { feature, threshold, left, right } => {
-                ("BRANCH_LEQ", i64::from(feature), threshold, i64::from(left), i64::from(right))
-            }
+            Node::Split {
+                feature,
+                threshold,
+                left,
+                right,
+            } => (
+                "BRANCH_LEQ",
+                i64::from(feature),
+                threshold,
+                i64::from(left),
+                i64::from(right),
+            ),
             Node::Leaf(value) => {
                 self.leaf_trees.push(tree);
                 self.leaf_nodes.push(at);
@@ -149,7 +191,10 @@ impl Flat {
     }
 
     fn attributes(&self) -> Vec<Message> {
-        let modes = self.modes.iter().fold(attribute("nodes_modes", 8), |all, mode| all.text(9, mode));
+        let modes = self
+            .modes
+            .iter()
+            .fold(attribute("nodes_modes", 8), |all, mode| all.text(9, mode));
         vec![
             attribute("n_targets", 2).integer(3, 1),
             attribute("aggregate_function", 3).text(4, "SUM"),

@@ -29,7 +29,12 @@ impl Table {
         let mut rng = random::stream(seed, &[label]);
         let mut weights: Vec<f32> = (0..rows * dim).map(|_| random::normal(&mut rng) as f32).collect();
         weights.chunks_exact_mut(dim).for_each(normalise);
-        Self { dim, first: vec![0.0; rows * dim], second: vec![0.0; rows * dim], weights }
+        Self {
+            dim,
+            first: vec![0.0; rows * dim],
+            second: vec![0.0; rows * dim],
+            weights,
+        }
     }
 
     fn row(&self, row: u32) -> &[f32] {
@@ -43,22 +48,37 @@ impl Table {
     /// Adam on the given rows (ascending, each once); the step is taken along the sphere.
     fn update(&mut self, rows: &[u32], gradient: &[f32], rate: f32) {
         let dim = self.dim;
-        let shard = |values| -> rayon::slice::ChunksMut<'_, f32> { <[f32]>::par_chunks_mut(values, SHARD * dim) };
-        let parts = shard(&mut self.weights).zip(shard(&mut self.first)).zip(shard(&mut self.second));
-        parts.enumerate().for_each(|(number, ((weights, first), second))| {
-            let start = (number * SHARD) as u32;
-            let begin = rows.partition_point(|row| *row < start);
-            let end = rows.partition_point(|row| *row < start + SHARD as u32);
-            for at in begin..end {
-                let cells = (rows[at] - start) as usize * dim..((rows[at] - start) as usize + 1) * dim;
-                let moments = (&mut first[cells.clone()], &mut second[cells.clone()]);
-                adam_on_sphere(&mut weights[cells], moments, &gradient[at * dim..(at + 1) * dim], rate);
-            }
-        });
+        let shard =
+            |values| -> rayon::slice::ChunksMut<'_, f32> { <[f32]>::par_chunks_mut(values, SHARD * dim) };
+        let parts = shard(&mut self.weights)
+            .zip(shard(&mut self.first))
+            .zip(shard(&mut self.second));
+        parts
+            .enumerate()
+            .for_each(|(number, ((weights, first), second))| {
+                let start = (number * SHARD) as u32;
+                let begin = rows.partition_point(|row| *row < start);
+                let end = rows.partition_point(|row| *row < start + SHARD as u32);
+                for at in begin..end {
+                    let cells = (rows[at] - start) as usize * dim..((rows[at] - start) as usize + 1) * dim;
+                    let moments = (&mut first[cells.clone()], &mut second[cells.clone()]);
+                    adam_on_sphere(
+                        &mut weights[cells],
+                        moments,
+                        &gradient[at * dim..(at + 1) * dim],
+                        rate,
+                    );
+                }
+            });
     }
 }
 
-fn adam_on_sphere(weights: &mut [f32], (first, second): (&mut [f32], &mut [f32]), gradient: &[f32], rate: f32) {
+fn adam_on_sphere(
+    weights: &mut [f32],
+    (first, second): (&mut [f32], &mut [f32]),
+    gradient: &[f32],
+    rate: f32,
+) {
     let radial = dot(weights, gradient);
     for at in 0..weights.len() {
         let tangent = gradient[at] - radial * weights[at];
@@ -92,13 +112,22 @@ pub(super) fn step(
     let (users, items) = tables;
     let columns = Columns::of(pairs, setting);
     let vectors = items.gather(&columns.items);
-    let blocks: Vec<Block> =
-        pairs.par_chunks(BLOCK).map(|block| Block::of(block, users, &columns, &vectors, setting)).collect();
+    let blocks: Vec<Block> = pairs
+        .par_chunks(BLOCK)
+        .map(|block| Block::of(block, users, &columns, &vectors, setting))
+        .collect();
     let mut item_gradient = vec![0.0f32; vectors.len()];
     for block in &blocks {
-        item_gradient.iter_mut().zip(&block.item_gradient).for_each(|(sum, part)| *sum += part);
+        item_gradient
+            .iter_mut()
+            .zip(&block.item_gradient)
+            .for_each(|(sum, part)| *sum += part);
     }
-    let per_pair: Vec<f32> = blocks.iter().flat_map(|block| &block.user_gradient).copied().collect();
+    let per_pair: Vec<f32> = blocks
+        .iter()
+        .flat_map(|block| &block.user_gradient)
+        .copied()
+        .collect();
     let (touched, user_gradient) = summed_by_user(pairs, &per_pair, users.dim);
     let correction = (1.0 - BETA2.powi(number as i32)).sqrt() / (1.0 - BETA1.powi(number as i32));
     let rate = setting.learning_rate * correction;
@@ -124,7 +153,10 @@ impl Columns {
             (group.len() as f32).ln() - setting.correction * (size + setting.log_share[group[0] as usize])
         };
         let offsets = groups.clone().map(offset).collect();
-        Self { items: groups.map(|group| group[0]).collect(), offsets }
+        Self {
+            items: groups.map(|group| group[0]).collect(),
+            offsets,
+        }
     }
 
     fn position(&self, item: u32) -> Option<usize> {
@@ -140,7 +172,13 @@ struct Block {
 }
 
 impl Block {
-    fn of(pairs: &[(u32, u32)], users: &Table, columns: &Columns, vectors: &[f32], setting: &Setting<'_>) -> Self {
+    fn of(
+        pairs: &[(u32, u32)],
+        users: &Table,
+        columns: &Columns,
+        vectors: &[f32],
+        setting: &Setting<'_>,
+    ) -> Self {
         let (dim, width) = (users.dim, columns.items.len());
         let rows: Vec<u32> = pairs.iter().map(|pair| pair.0).collect();
         let own = users.gather(&rows);
@@ -154,13 +192,19 @@ impl Block {
         multiply(&mut user_gradient, &logits, vectors, width, setting.scale);
         let mut item_gradient = vec![0.0f32; vectors.len()];
         transposed_multiply(&mut item_gradient, &logits, &own, pairs.len(), setting.scale);
-        Self { user_gradient, item_gradient, loss }
+        Self {
+            user_gradient,
+            item_gradient,
+            loss,
+        }
     }
 }
 
 /// Turns a row of logits into softmax minus target; returns −ln of the target's share.
 fn to_gradient(line: &mut [f32], (user, item): (u32, u32), columns: &Columns, seen: &Csr) -> f64 {
-    line.iter_mut().zip(&columns.offsets).for_each(|(logit, offset)| *logit += offset);
+    line.iter_mut()
+        .zip(&columns.offsets)
+        .for_each(|(logit, offset)| *logit += offset);
     let target = columns.position(item).unwrap_or(0);
     let wanted = line[target];
     for other in seen.row(user) {
@@ -207,7 +251,10 @@ fn summed_by_user(pairs: &[(u32, u32)], gradient: &[f32], dim: usize) -> (Vec<u3
         let row = &gradient[at * dim..(at + 1) * dim];
         if users.last() == Some(&pairs[at].0) {
             let start = sums.len() - dim;
-            sums[start..].iter_mut().zip(row).for_each(|(sum, part)| *sum += part);
+            sums[start..]
+                .iter_mut()
+                .zip(row)
+                .for_each(|(sum, part)| *sum += part);
         } else {
             users.push(pairs[at].0);
             sums.extend_from_slice(row);

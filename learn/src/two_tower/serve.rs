@@ -22,24 +22,46 @@ struct Meta {
 impl TwoTower {
     /// See [`crate::model_file`].
     pub fn to_bytes(&self) -> Vec<u8> {
-        let meta = Meta { dim: self.dim, scale: self.scale, popularity: self.popularity };
+        let meta = Meta {
+            dim: self.dim,
+            scale: self.scale,
+            popularity: self.popularity,
+        };
         let writer = Writer::new("two_tower", serde_json::json!(meta));
-        let writer = writer.section("users", self.users.ids()).section("items", self.items.ids());
+        let writer = writer
+            .section("users", self.users.ids())
+            .section("items", self.items.ids());
         let writer = writer.section("user_vectors", &self.user_vectors);
-        writer.section("item_vectors", &self.item_vectors).section("log_share", &self.log_share).finish()
+        writer
+            .section("item_vectors", &self.item_vectors)
+            .section("log_share", &self.log_share)
+            .finish()
     }
 
     /// Reads what [`Self::to_bytes`] wrote.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FileError> {
         let reader = Reader::of_kind(bytes, "two_tower")?;
-        let Meta { dim, scale, popularity } = reader.meta()?;
+        let Meta {
+            dim,
+            scale,
+            popularity,
+        } = reader.meta()?;
         let users = IdMap::new(reader.section("users")?);
         let items = IdMap::new(reader.section("items")?);
         let cells = |rows: usize| rows.checked_mul(dim).ok_or(FileError::Length);
         let user_vectors = reader.sized("user_vectors", cells(users.len())?)?;
         let item_vectors = reader.sized("item_vectors", cells(items.len())?)?;
         let log_share = reader.sized("log_share", items.len())?;
-        Ok(Self { users, items, dim, scale, popularity, user_vectors, item_vectors, log_share })
+        Ok(Self {
+            users,
+            items,
+            dim,
+            scale,
+            popularity,
+            user_vectors,
+            item_vectors,
+            log_share,
+        })
     }
 
     /// The unit vector for a history: raises the mean softmax likelihood of its items over the whole catalogue.
@@ -59,7 +81,11 @@ impl TwoTower {
             let total: f32 = shares.iter().sum();
             add(&mut vector, &target, 0.5);
             for (item, share) in shares.iter().enumerate() {
-                add(&mut vector, row(item), -0.5 * share / total.max(f32::MIN_POSITIVE));
+                add(
+                    &mut vector,
+                    row(item),
+                    -0.5 * share / total.max(f32::MIN_POSITIVE),
+                );
             }
             normalise(&mut vector);
         }
@@ -75,7 +101,9 @@ impl TwoTower {
 }
 
 fn add(to: &mut [f32], from: &[f32], weight: f32) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to += weight * from);
+    to.iter_mut()
+        .zip(from)
+        .for_each(|(to, from)| *to += weight * from);
 }
 
 pub(super) fn normalise(vector: &mut [f32]) {

@@ -51,17 +51,41 @@ pub(super) fn fit(
 fn check(data: &Interactions, params: &Params) -> Result<(), TrainError> {
     let bounds = [
         ("dim", "from 1 to 4096", (1..=4096).contains(&params.dim)),
-        ("epochs", "at least 1", params.epochs > 0 && params.validation_epochs > 0),
+        (
+            "epochs",
+            "at least 1",
+            params.epochs > 0 && params.validation_epochs > 0,
+        ),
         ("batch", "from 2 to 65536", (2..=65536).contains(&params.batch)),
-        ("learning_rate", "positive", params.learning_rate > 0.0 && params.learning_rate.is_finite()),
-        ("temperature", "from 0.01 to 10", (0.01..=10.0).contains(&params.temperature)),
-        ("correction", "from 0 to 1", (0.0..=1.0).contains(&params.correction)),
-        ("popularity", "finite", params.popularity.is_none_or(f32::is_finite)),
+        (
+            "learning_rate",
+            "positive",
+            params.learning_rate > 0.0 && params.learning_rate.is_finite(),
+        ),
+        (
+            "temperature",
+            "from 0.01 to 10",
+            (0.01..=10.0).contains(&params.temperature),
+        ),
+        (
+            "correction",
+            "from 0 to 1",
+            (0.0..=1.0).contains(&params.correction),
+        ),
+        (
+            "popularity",
+            "finite",
+            params.popularity.is_none_or(f32::is_finite),
+        ),
     ];
     if let Some((name, expected, _)) = bounds.into_iter().find(|bound| !bound.2) {
         return Err(TrainError::Parameter { name, expected });
     }
-    if data.is_empty() { Err(TrainError::TooLittleData("no events")) } else { Ok(()) }
+    if data.is_empty() {
+        Err(TrainError::TooLittleData("no events"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Trains on all but a validation slice and takes the β that ranks that slice best.
@@ -75,15 +99,23 @@ fn choose_popularity(
     if train.is_empty() || split.test.is_empty() {
         return Ok(1.0 - params.correction);
     }
-    let mut run = Run::new(&train, Params { epochs: params.validation_epochs, ..*params });
+    let mut run = Run::new(
+        &train,
+        Params {
+            epochs: params.validation_epochs,
+            ..*params
+        },
+    );
     run.keep = false;
     run.train("two_tower_validation", observer)?;
     let mut model = run.finish(&train, 0.0);
     let mut best = (f64::MIN, 1.0 - params.correction);
     for choice in CHOICES {
         model.popularity = choice;
-        let evaluation = evaluate(&model, &split, &Options::default())
-            .map_err(|_| TrainError::Diverged { stage: "two_tower_validation", quantity: "score" })?;
+        let evaluation = evaluate(&model, &split, &Options::default()).map_err(|_| TrainError::Diverged {
+            stage: "two_tower_validation",
+            quantity: "score",
+        })?;
         let ndcg = evaluation.point(Metric::Ndcg).unwrap_or(0.0);
         if ndcg > best.0 {
             best = (ndcg, choice);
@@ -106,14 +138,32 @@ struct Run {
 impl Run {
     fn new(data: &Interactions, params: Params) -> Self {
         let seen = Csr::from_interactions(data);
-        let pairs: Vec<(u32, u32)> =
-            (0..seen.height() as u32).flat_map(|user| seen.row(user).iter().map(move |item| (user, *item))).collect();
+        let pairs: Vec<(u32, u32)> = (0..seen.height() as u32)
+            .flat_map(|user| seen.row(user).iter().map(move |item| (user, *item)))
+            .collect();
         let total = pairs.len() as f32;
-        let log_share = data.popularity().iter().map(|count| (*count as f32 / total).ln()).collect();
+        let log_share = data
+            .popularity()
+            .iter()
+            .map(|count| (*count as f32 / total).ln())
+            .collect();
         let users = Table::random(data.users().len(), params.dim, params.seed, 1);
         let items = Table::random(data.items().len(), params.dim, params.seed, 2);
-        let state = State { params, data: digest(data, &pairs), popularity: None, epoch: 0 };
-        Self { state, pairs, seen, log_share, users, items, keep: true }
+        let state = State {
+            params,
+            data: digest(data, &pairs),
+            popularity: None,
+            epoch: 0,
+        };
+        Self {
+            state,
+            pairs,
+            seen,
+            log_share,
+            users,
+            items,
+            keep: true,
+        }
     }
 
     fn train(&mut self, stage: &'static str, observer: &mut dyn Observer) -> Result<(), TrainError> {
@@ -121,13 +171,24 @@ impl Run {
         while self.state.epoch < params.epochs {
             let loss = self.epoch() / self.pairs.len() as f64;
             if !loss.is_finite() {
-                return Err(TrainError::Diverged { stage, quantity: "loss" });
+                return Err(TrainError::Diverged {
+                    stage,
+                    quantity: "loss",
+                });
             }
             self.state.epoch += 1;
             if self.keep {
                 observer.checkpoint(&|| self.checkpoint());
             }
-            report(observer, Progress { stage, done: self.state.epoch, total: params.epochs, loss: Some(loss) })?;
+            report(
+                observer,
+                Progress {
+                    stage,
+                    done: self.state.epoch,
+                    total: params.epochs,
+                    loss: Some(loss),
+                },
+            )?;
         }
         Ok(())
     }
@@ -135,7 +196,10 @@ impl Run {
     fn epoch(&mut self) -> f64 {
         let params = self.state.params;
         let mut order = self.pairs.clone();
-        order.shuffle(&mut random::stream(params.seed, &[3, u64::from(self.state.epoch)]));
+        order.shuffle(&mut random::stream(
+            params.seed,
+            &[3, u64::from(self.state.epoch)],
+        ));
         let setting = Setting {
             seen: &self.seen,
             log_share: &self.log_share,
@@ -146,7 +210,12 @@ impl Run {
         let before = self.state.epoch * order.len().div_ceil(params.batch) as u32;
         let mut loss = 0.0;
         for (at, batch) in order.chunks(params.batch).enumerate() {
-            loss += step((&mut self.users, &mut self.items), batch, &setting, before + at as u32 + 1);
+            loss += step(
+                (&mut self.users, &mut self.items),
+                batch,
+                &setting,
+                before + at as u32 + 1,
+            );
         }
         loss
     }
@@ -166,9 +235,13 @@ impl Run {
 
     fn checkpoint(&self) -> Vec<u8> {
         let writer = Writer::new(CHECKPOINT, serde_json::json!(self.state));
-        let writer = writer.section("user_weights", &self.users.weights).section("user_first", &self.users.first);
+        let writer = writer
+            .section("user_weights", &self.users.weights)
+            .section("user_first", &self.users.first);
         let writer = writer.section("user_second", &self.users.second);
-        let writer = writer.section("item_weights", &self.items.weights).section("item_first", &self.items.first);
+        let writer = writer
+            .section("item_weights", &self.items.weights)
+            .section("item_first", &self.items.first);
         writer.section("item_second", &self.items.second).finish()
     }
 
@@ -205,7 +278,15 @@ fn decay(epoch: u32, epochs: u32) -> f32 {
 }
 
 fn digest(data: &Interactions, pairs: &[(u32, u32)]) -> u64 {
-    let ids = data.users().ids().iter().chain(data.items().ids()).map(|id| *id as u64);
-    let pairs = pairs.iter().map(|pair| u64::from(pair.0) << 32 | u64::from(pair.1));
-    ids.chain(pairs).fold(0, |state, value| random::mix(state ^ value))
+    let ids = data
+        .users()
+        .ids()
+        .iter()
+        .chain(data.items().ids())
+        .map(|id| *id as u64);
+    let pairs = pairs
+        .iter()
+        .map(|pair| u64::from(pair.0) << 32 | u64::from(pair.1));
+    ids.chain(pairs)
+        .fold(0, |state, value| random::mix(state ^ value))
 }
