@@ -39,13 +39,13 @@ pub struct Input {
     /// The same seed on the same table gives the same bytes.
     #[serde(default = "default_seed")]
     pub seed: u64,
-    /// The two towers; of a ranking model, its first stage.
+    /// The two towers; only with `kind = "retrieval"`.
     #[serde(default)]
-    pub retrieval: RetrievalSettings,
-    /// The trees of a ranking model.
+    pub retrieval: Option<RetrievalSettings>,
+    /// Candidates and trees; only with `kind = "ranking"`.
     #[serde(default)]
-    pub ranking: RankingSettings,
-    /// The baseline.
+    pub ranking: Option<RankingSettings>,
+    /// The linear model: baseline of every run, and first stage of a ranking model.
     #[serde(default)]
     pub ease: EaseSettings,
 }
@@ -98,6 +98,8 @@ pub struct EaseScores {
 /// Why there is no model.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    #[error("`{stray}` holds hyperparameters of another kind than `{kind}`")]
+    Stray { stray: &'static str, kind: &'static str },
     #[error("can't read the feature table")]
     Folds(#[from] FoldsError),
     #[error("the {0} could not be trained")]

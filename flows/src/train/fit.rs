@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tidegate_engine::plugin::{Ctx, Level};
 use tidegate_learn::ease::Ease;
 use tidegate_learn::evaluate::Options;
@@ -67,6 +67,7 @@ impl Fitted {
 
 /// All of it, on the calling thread and both cores.
 pub(super) fn fit(ctx: &Ctx, input: &Input) -> Result<Fitted, Failure> {
+    input.belong_together()?;
     let started = now();
     let folds = Folds::read(&input.features)?;
     let [temporal, random] = Named::ALL.map(|protocol| folds.split(protocol));
@@ -107,7 +108,7 @@ pub(super) fn fit(ctx: &Ctx, input: &Input) -> Result<Fitted, Failure> {
         model,
         probe,
         data: input.features.digest.clone(),
-        hyperparameters: hyperparameters(input),
+        hyperparameters: input.hyperparameters(),
         seed: input.seed,
         ease,
         curves: work.curves,
@@ -131,14 +132,6 @@ fn size_of(data: &Interactions) -> Size {
         rows: data.len() as u64,
         users: present.users().len() as u64,
         items: present.items().len() as u64,
-    }
-}
-
-fn hyperparameters(input: &Input) -> Value {
-    match input.kind {
-        Kind::Ranking => json!({"retrieval": input.retrieval, "ranking": input.ranking}),
-        Kind::Retrieval => json!({"retrieval": input.retrieval}),
-        Kind::Ease => json!({"ease": input.ease}),
     }
 }
 

@@ -2,9 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tidegate_learn::{Holdout, ease, lambdamart, ranker, two_tower};
 
-use super::Input;
+use super::{Failure, Input};
+use crate::model::Kind;
 
 /// Hyperparameters of the two towers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,24 +61,24 @@ pub struct RankingSettings {
 
 impl Default for RankingSettings {
     fn default() -> Self {
-        let base = lambdamart::Params::default();
+        let base = ranker::Params::default();
         Self {
-            trees: base.trees,
-            leaves: base.leaves as u32,
-            learning_rate: base.learning_rate,
-            min_rows: base.min_rows as u32,
-            candidates: 200,
+            trees: base.forest.trees,
+            leaves: base.forest.leaves as u32,
+            learning_rate: base.forest.learning_rate,
+            min_rows: base.forest.min_rows as u32,
+            candidates: base.candidates as u32,
         }
     }
 }
 
-/// The baseline.
+/// The linear model: baseline of every run, and first stage of a ranking model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EaseSettings {
     /// Regularisation.
     pub lambda: f64,
-    /// No baseline above this many items: it solves a dense system of that size.
+    /// No baseline run above this many items: it solves a dense system of that size.
     pub max_items: u32,
 }
 
@@ -90,9 +92,26 @@ impl Default for EaseSettings {
 }
 
 impl Input {
+    /// Refuses hyperparameters of another kind: nothing is accepted and then ignored.
+    pub(super) fn belong_together(&self) -> Result<(), Failure> {
+        let stray = match self.kind {
+            Kind::Ranking => self.retrieval.map(|_| "retrieval"),
+            Kind::Retrieval => self.ranking.map(|_| "ranking"),
+            Kind::Ease => self
+                .retrieval
+                .map(|_| "retrieval")
+                .or(self.ranking.map(|_| "ranking")),
+        };
+        let refused = |stray| Failure::Stray {
+            stray,
+            kind: self.kind.name(),
+        };
+        stray.map_or(Ok(()), |stray| Err(refused(stray)))
+    }
+
     /// As the retrieval training takes them. The popularity weight is chosen on a slice cut like the test to come.
     pub(super) fn two_tower(&self, validation: Holdout) -> two_tower::Params {
-        let given = self.retrieval;
+        let given = self.retrieval.unwrap_or_default();
         two_tower::Params {
             dim: given.dim as usize,
             epochs: given.epochs,
@@ -107,29 +126,45 @@ impl Input {
         }
     }
 
-    /// As the ranking training takes them.
+    /// As the ranking training takes them. The trees learn from a fold cut like the test to come.
     pub(super) fn ranker(&self, validation: Holdout) -> ranker::Params {
-        let given = self.ranking;
+        let given = self.ranking.unwrap_or_default();
+        let base = ranker::Params::default();
         let forest = lambdamart::Params {
             trees: given.trees,
             leaves: given.leaves as usize,
             learning_rate: given.learning_rate,
             min_rows: given.min_rows as usize,
-            ..lambdamart::Params::default()
+            ..base.forest
         };
+        let retrieval = two_tower::Params {
+            validation,
+            ..base.retrieval
+        };
+        let candidates = given.candidates as usize;
         ranker::Params {
-            retrieval: self.two_tower(validation),
+            retrieval,
+            ease: self.ease(),
             forest,
-            candidates: given.candidates as usize,
+            candidates,
             seed: self.seed,
-            ..ranker::Params::default()
+            ..base
         }
     }
 
-    /// As the baseline takes them.
+    /// As the linear model takes them.
     pub(super) fn ease(&self) -> ease::Params {
         ease::Params {
             lambda: self.ease.lambda,
+        }
+    }
+
+    /// All that the kind uses, defaults included.
+    pub(super) fn hyperparameters(&self) -> Value {
+        match self.kind {
+            Kind::Ranking => json!({"ranking": self.ranking.unwrap_or_default(), "ease": self.ease}),
+            Kind::Retrieval => json!({"retrieval": self.retrieval.unwrap_or_default()}),
+            Kind::Ease => json!({"ease": self.ease}),
         }
     }
 }
