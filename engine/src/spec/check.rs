@@ -3,6 +3,7 @@
 mod fit;
 mod names;
 mod schedule;
+mod seal;
 mod syntax;
 mod tasks;
 

@@ -79,14 +79,7 @@ impl<'d> Fitter<'_, 'd> {
         let best = matching
             .map(|option| self.one_value(node, option, label))
             .min_by_key(Vec::len);
-        best.unwrap_or_else(|| {
-            let message = format!(
-                "`{label}` must be {}, this is {}",
-                schema::describe(schema),
-                kind(node.get_ref())
-            );
-            vec![Problem::new("wrong-type", node.span(), message)]
-        })
+        best.unwrap_or_else(|| vec![wrong_type(node, schema, label)])
     }
 
     fn one_value(&self, node: Node<'d>, schema: &Value, label: &str) -> Vec<Problem> {
@@ -140,7 +133,30 @@ impl<'d> Fitter<'_, 'd> {
             schema::describe(found)
         );
         let place = self.doc.place(text, reference.range());
-        Some(Problem::new("reference-type", place, message))
+        let problem = Problem::new("reference-type", place, message);
+        Some(match self.names.fitting(reference, schema).as_slice() {
+            [] => problem
+                .help("refer to something of the right type; `tidegate plugins NAME` lists the outputs"),
+            fitting => problem.help(format!("of the right type: {}", fitting.join(", "))),
+        })
+    }
+}
+
+fn wrong_type(node: Node<'_>, schema: &Value, label: &str) -> Problem {
+    let wanted = schema::describe(schema);
+    let message = format!("`{label}` must be {wanted}, this is {}", kind(node.get_ref()));
+    let problem = Problem::new("wrong-type", node.span(), message);
+    let bare = node.get_ref().as_str().filter(|text| {
+        serde_json::from_str(text).is_ok_and(|value: Value| Types::of(&value).within(schema::types(schema)))
+    });
+    let about = schema
+        .get("description")
+        .and_then(Value::as_str)
+        .and_then(|about| about.lines().next());
+    match (bare, about) {
+        (Some(bare), _) => problem.help(format!("write it without quotes: {bare}")),
+        (None, Some(about)) => problem.help(format!("`{label}` is {wanted}: {about}")),
+        (None, None) => problem.help(format!("write {wanted}, or a `{{{{ … }}}}` that yields one")),
     }
 }
 

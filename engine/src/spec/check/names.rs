@@ -124,6 +124,31 @@ impl<'d> Names<'d> {
         }
     }
 
+    /// What could stand instead of a reference: outputs of the same task, or other params or vars, of a fitting type.
+    pub(super) fn fitting(&self, reference: &Reference, schema: &Value) -> Vec<String> {
+        let (prefix, values) = match (reference.key(0), reference.key(1)) {
+            (Some("tasks"), Some(task)) => {
+                let outputs = self
+                    .find(task)
+                    .and_then(|idx| self.facts[idx as usize].outputs.as_deref());
+                (format!("tasks.{task}"), outputs)
+            }
+            (Some(root), _) => (root.to_owned(), self.scope.get(root)),
+            _ => return Vec::new(),
+        };
+        let properties = values
+            .and_then(|values| values.get("properties"))
+            .and_then(Value::as_object);
+        let fitting = properties
+            .into_iter()
+            .flatten()
+            .filter(|(_, from)| schema::could_fit(from, schema));
+        fitting
+            .map(|(name, _)| format!("`{prefix}.{name}`"))
+            .take(6)
+            .collect()
+    }
+
     fn task_output(&self, reference: &Reference) -> Result<Option<&Value>, Unknown> {
         let Some(name) = reference.path.get(1).map(Step::to_string) else {
             return Err(Unknown {

@@ -13,9 +13,25 @@ pub(super) fn report(doc: Doc<'_>, errors: &[toml::de::Error]) {
             let span = widen(doc.text, error.span().unwrap_or(doc.text.len()..doc.text.len()));
             doc.report("toml-syntax", span, format!("not TOML: {}", error.message()));
         }
-        None => errors
-            .iter()
-            .for_each(|error| duplicate(doc, error.span().unwrap_or_default())),
+        None => duplicates(doc, errors),
+    }
+}
+
+/// Below a table that stands twice all its keys stand twice; only the table is told.
+fn duplicates(doc: Doc<'_>, errors: &[toml::de::Error]) {
+    let mut twice: Option<Range<usize>> = None;
+    for span in errors.iter().filter_map(toml::de::Error::span) {
+        if twice.as_ref().is_some_and(|table| table.contains(&span.start)) {
+            continue;
+        }
+        let line_start = doc.text[..span.start].rfind('\n').map_or(0, |at| at + 1);
+        if doc.text[line_start..].trim_start().starts_with('[') {
+            let end = doc.text[span.end..]
+                .find("\n[")
+                .map_or(doc.text.len(), |at| span.end + at);
+            twice = Some(span.start..end);
+        }
+        duplicate(doc, span);
     }
 }
 

@@ -13,15 +13,15 @@ use super::super::vars::PREFIX;
 use super::Checker;
 use super::fit::{Fitter, Place, missing};
 use super::names::Names;
-use crate::gate::Gate;
+use super::seal::{named_files, seal};
 use crate::graph::{Task, find_cycles};
 use crate::id::{TaskIdx, TaskName};
 use crate::template::{Reference, has_expression, parse};
 
 /// A need and the place it comes from.
-struct Edge {
-    to: TaskIdx,
-    span: Range<usize>,
+pub(super) struct Edge {
+    pub to: TaskIdx,
+    pub span: Range<usize>,
 }
 
 /// Checks all tasks; answers them, and the files that belong to the flow. The answer counts only if no problem was noted.
@@ -42,7 +42,12 @@ pub(super) fn check<'d>(
         check_evidence(checker, names, (idx, &task), &edges);
         let named = named_files(checker, &task);
         files.extend(named.iter().map(|(path, text)| (path.clone(), text.clone())));
-        tasks.extend(seal(task, idx, names, &edges[idx], named.into_keys().collect()));
+        tasks.extend(seal(
+            task,
+            &names.facts[idx],
+            &edges[idx],
+            named.into_keys().collect(),
+        ));
     }
     (tasks, files)
 }
@@ -348,81 +353,4 @@ fn check_evidence(
             Some(_) => {}
         }
     }
-}
-
-/// The files a task names, with their texts.
-fn named_files(checker: Checker<'_>, task: &RawTask<'_>) -> BTreeMap<String, String> {
-    let mut named = BTreeMap::new();
-    let with = task.with.and_then(|node| node.get_ref().as_table());
-    let inputs = with
-        .into_iter()
-        .flat_map(|with| with.iter())
-        .filter(|(key, _)| key.get_ref().ends_with("_file"));
-    let inputs = inputs.filter_map(|(_, node)| Some((node.get_ref().as_str()?.to_owned(), node.span())));
-    let listed = task
-        .files
-        .iter()
-        .map(|text| (text.value.clone(), text.span.clone()));
-    for (path, span) in inputs.chain(listed) {
-        if has_expression(&path) {
-            let problem = Problem::new(
-                "template-not-here",
-                span,
-                "files are read when the flow is applied, before any run",
-            );
-            checker.doc.problems.add(problem.help("write the path itself"));
-            continue;
-        }
-        match checker.source.files.get(&path) {
-            Some(Ok(text)) => {
-                named.insert(path, text.clone());
-            }
-            Some(Err(error)) => checker
-                .doc
-                .report("bad-file", span, format!("file `{path}`: {error}")),
-            None => checker
-                .doc
-                .report("bad-file", span, format!("file `{path}` was not read")),
-        }
-    }
-    named
-}
-
-/// The task as it is stored; `None` only where a problem was noted.
-fn seal(
-    task: RawTask<'_>,
-    idx: usize,
-    names: &Names<'_>,
-    edges: &[Edge],
-    files: Vec<String>,
-) -> Option<Task> {
-    let facts = &names.facts[idx];
-    let needs: BTreeSet<TaskIdx> = edges.iter().map(|edge| edge.to).collect();
-    let gate = task.gate.map(|gate| Gate {
-        rules: gate.rules,
-        approval: gate.approval,
-        evidence: gate
-            .evidence
-            .iter()
-            .filter_map(|text| TaskName::new(&text.value).ok())
-            .collect(),
-    });
-    Some(Task {
-        name: TaskName::new(task.name.value).ok()?,
-        uses: task.uses?.value,
-        description: task.description,
-        with: facts.with.clone(),
-        needs: needs.into_iter().collect(),
-        retry: task.retry,
-        timeout: task.timeout,
-        gate,
-        env: task
-            .env
-            .into_iter()
-            .map(|(key, value)| (key.value, value.value))
-            .collect(),
-        on_worker_lost: task.on_worker_lost,
-        isolation: facts.plugin?.descriptor().isolation,
-        files,
-    })
 }
