@@ -302,7 +302,7 @@ fn object_words(schema: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    #![allow(clippy::panic, reason = "tests fail by panicking")]
     use super::*;
     use serde_json::json;
 

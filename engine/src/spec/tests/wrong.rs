@@ -57,6 +57,5 @@ fn ten_thousand_tasks_with_one_error() {
     let out = shown("many", &text);
     let took = computed() - before;
     insta::assert_snapshot!("ten-thousand-tasks", out);
-    println!("checking and rendering took {took} ns");
     assert!(took < BOUND, "checking and rendering took {took} ns");
 }
