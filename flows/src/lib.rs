@@ -4,9 +4,11 @@
 //! on S3 or on a file system.
 
 pub mod approval;
+pub mod data_pull;
 pub mod dataset;
 pub mod evaluate;
 pub mod feature_build;
+pub mod lake;
 pub mod mlflow;
 pub mod mlflow_log;
 pub mod model;
@@ -21,6 +23,7 @@ use tidegate_engine::plugin::Registry;
 pub fn registry() -> Registry {
     Registry::default()
         .with(approval::Approval)
+        .with(data_pull::DataPull)
         .with(evaluate::Evaluate)
         .with(feature_build::FeatureBuild)
         .with(mlflow_log::MlflowLog)

@@ -1,0 +1,207 @@
+//! `data_pull`: the events of the last days, from a lake or a PostgreSQL table, each once, without the people to forget.
+//!
+//! Memory stays bounded whatever comes in: rows stream into 64 files by the hash of their `event_id` ([`spill`]), and each file
+//! is then sorted, deduplicated and written by itself. Of events with one id the one that is first by time and then by content
+//! is kept, so the snapshot does not depend on how the source is cut into files or in which order they answer.
+
+mod finish;
+mod forget;
+mod postgres;
+mod rows;
+mod scan;
+mod spill;
+#[cfg(test)]
+mod tests;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tidegate_engine::plugin::{Ctx, Level, Plugin, TaskError};
+
+use crate::dataset::Dataset;
+use crate::lake::DAY;
+use crate::lake::reader::Window;
+
+/// The plugin.
+pub struct DataPull;
+
+/// Its `with`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// `s3://bucket/prefix` or `file:///folder` of a lake, `postgres://…`, or the name of an environment variable that holds one.
+    pub source: String,
+    /// Days before `until`, 24 hours each.
+    #[schemars(range(min = 1, max = 3650))]
+    pub days: u32,
+    /// End of the window, exclusive, RFC 3339; default: the run's time.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub until: Option<Timestamp>,
+    /// The table, where the source is PostgreSQL: `events` or `schema.events`.
+    #[serde(default = "default_table")]
+    pub table: String,
+    /// How many days after the window are looked into for events that arrived late.
+    #[serde(default = "default_late_days")]
+    #[schemars(range(min = 0, max = 365))]
+    pub late_days: u32,
+    /// People to leave out: `s3://…` or `file:///…` of a Parquet file with `user_id`, or of a text with one id a line.
+    #[serde(default)]
+    pub deletion_list: Option<String>,
+    /// Only events of these types.
+    #[serde(default)]
+    pub event_types: Option<Vec<String>>,
+}
+
+fn default_table() -> String {
+    "events".to_owned()
+}
+
+fn default_late_days() -> u32 {
+    3
+}
+
+/// Its outputs.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Output {
+    /// The events.
+    pub events: Dataset,
+    /// How many.
+    pub rows: u64,
+    /// Bytes fetched from the source; from PostgreSQL, bytes of the values.
+    pub bytes: u64,
+    /// Different users.
+    pub users: u64,
+    /// Different items.
+    pub items: u64,
+    /// Rows left out because their `event_id` had come already.
+    pub duplicates: u64,
+    /// Rows that arrived on a later day than they happened on.
+    pub late: u64,
+    /// Rows left out because their user is on the deletion list.
+    pub erased: u64,
+    /// Rows left out because id, user, item or time is missing.
+    pub incomplete: u64,
+    /// Start of the window, inclusive.
+    #[schemars(with = "String")]
+    pub from: Timestamp,
+    /// End of the window, exclusive.
+    #[schemars(with = "String")]
+    pub until: Timestamp,
+    /// Days of arrival that were read; 0 from PostgreSQL.
+    pub partitions: u64,
+    /// `sha256:…` of the content: the same events give the same digest, however they are stored.
+    pub snapshot: String,
+}
+
+/// What is asked of a source.
+struct Wanted {
+    window: Window,
+    late_days: i64,
+    types: Option<Vec<String>>,
+    forget: forget::Forget,
+}
+
+impl Wanted {
+    fn takes(&self, kind: Option<&str>) -> bool {
+        self.types
+            .as_ref()
+            .is_none_or(|types| kind.is_some_and(|k| types.iter().any(|t| t == k)))
+    }
+}
+
+/// What was counted on the way.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    fetched: u64,
+    late: u64,
+    erased: u64,
+    incomplete: u64,
+    partitions: u64,
+    wide: bool,
+}
+
+fn window(ctx: &Ctx, input: &Input) -> Result<Window, TaskError> {
+    let until = input.until.unwrap_or(ctx.attempt.run_time).as_microsecond();
+    if input.days == 0 || input.days > 3650 || input.late_days > 365 {
+        return Err(TaskError::fail(
+            "`days` lies between 1 and 3650, `late_days` between 0 and 365",
+        ));
+    }
+    Ok(until - i64::from(input.days) * DAY..until)
+}
+
+fn instant(micros: i64) -> Result<Timestamp, TaskError> {
+    Timestamp::from_microsecond(micros).map_err(TaskError::fail)
+}
+
+/// The source itself, where `source` is the name of a variable that holds it.
+fn resolve<'a>(ctx: &'a Ctx, source: &'a str) -> Result<&'a str, TaskError> {
+    if source.contains("://") {
+        return Ok(source);
+    }
+    ctx.env(source).ok_or_else(|| {
+        TaskError::fail(format_args!(
+            "source `{source}` is no address and no variable of the task's environment; write `s3://…`, `file:///…` or `postgres://…`"
+        ))
+    })
+}
+
+#[async_trait]
+impl Plugin for DataPull {
+    type Input = Input;
+    type Output = Output;
+
+    const NAME: &'static str = "data_pull";
+    const VERSION: &'static str = "1";
+    const PURPOSE: &'static str = "Pulls the events of the last days from a lake or PostgreSQL, each once";
+
+    async fn run(&self, ctx: &Ctx, input: Input) -> Result<Output, TaskError> {
+        let window = window(ctx, &input)?;
+        let (from, until) = (instant(window.start)?, instant(window.end)?);
+        let forget = forget::Forget::load(ctx, input.deletion_list.as_deref()).await?;
+        let wanted = Wanted {
+            window,
+            late_days: input.late_days.into(),
+            types: input.event_types,
+            forget,
+        };
+        let source = resolve(ctx, &input.source)?;
+        let mut sink = rows::Sink::create(&ctx.folders.work.join("data_pull"))?;
+        let counts = match source {
+            url if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+                postgres::pull(ctx, url, &input.table, (&wanted, &mut sink)).await?
+            }
+            lake => scan::pull(ctx, lake, &wanted, &mut sink).await?,
+        };
+        if counts.incomplete > 0 {
+            let text = format!(
+                "{} rows left out: event_id, user_id, item_id or ts is null",
+                counts.incomplete
+            );
+            ctx.log(Level::Warn, text);
+        }
+        let finished = finish::finish(ctx, sink, counts.wide).await?;
+        ctx.artifact("events", &finished.path).await?;
+        ctx.info(format!(
+            "{} events from {from} to {until}: {} duplicates, {} late, {} erased",
+            finished.dataset.rows, finished.duplicates, counts.late, counts.erased
+        ));
+        Ok(Output {
+            rows: finished.dataset.rows,
+            bytes: counts.fetched,
+            users: finished.users,
+            items: finished.items,
+            duplicates: finished.duplicates,
+            late: counts.late,
+            erased: counts.erased,
+            incomplete: counts.incomplete,
+            from,
+            until,
+            partitions: counts.partitions,
+            snapshot: finished.dataset.digest.clone(),
+            events: finished.dataset,
+        })
+    }
+}

@@ -1,0 +1,181 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tidegate_engine::plugin::TaskError;
+
+use crate::lake::write::Event;
+use crate::lake::{DAY, Lake, write};
+use crate::testing::Bench;
+
+const UNTIL: &str = "2026-11-24T00:00:00Z";
+
+fn until() -> i64 {
+    UNTIL.parse::<jiff::Timestamp>().unwrap().as_microsecond()
+}
+
+/// An event of so many days ago (its noon), that arrived at once.
+fn event(id: i64, days_ago: i64) -> Event {
+    let ts = until() - days_ago * DAY + DAY / 2;
+    Event {
+        event_id: id,
+        user_id: Some((id % 5) as i32),
+        item_id: Some((id % 7) as i32),
+        event_type: Some("view".into()),
+        value: Some(0.5),
+        ts: Some(ts),
+        arrived: ts,
+    }
+}
+
+fn dirty() -> Lake {
+    let mut events: Vec<Event> = (0..100).map(|id| event(id, 1 + id % 10)).collect();
+    events.push(event(3, 4));
+    events.push(Event {
+        user_id: None,
+        ..event(200, 2)
+    });
+    events.push(Event {
+        value: None,
+        event_type: None,
+        ..event(201, 2)
+    });
+    events.push(Event {
+        arrived: until() + DAY,
+        ..event(202, 1)
+    });
+    Lake {
+        events,
+        deleted_users: vec![4],
+        ..Lake::default()
+    }
+}
+
+async fn lake(root: &std::path::Path, lake: &Lake) -> String {
+    let uri = format!("file://{}", root.display());
+    write(lake, &uri, &BTreeMap::new()).await.unwrap();
+    uri
+}
+
+fn with(source: &str, days: u32) -> Value {
+    json!({"source": source, "days": days, "until": UNTIL})
+}
+
+#[tokio::test]
+async fn a_dirty_lake_is_counted_and_cleaned() {
+    let bench = Bench::new();
+    let uri = lake(&bench.root.path().join("lake"), &dirty()).await;
+    let mut input = with(&uri, 10);
+    input["deletion_list"] = json!(format!("{uri}/gdpr/deleted_users.txt"));
+    let output = bench.run("data_pull", input).await.unwrap();
+    assert_eq!(output["duplicates"], 1, "{output}");
+    assert_eq!(output["incomplete"], 1);
+    assert_eq!(output["late"], 1);
+    assert_eq!(output["erased"], 20);
+    assert_eq!(output["rows"], 82);
+    assert_eq!(output["users"], 4);
+    assert_eq!(output["items"], 7);
+    assert!(bench.host.lines().contains("1 rows left out"));
+    assert_eq!(bench.host.seen().artifacts[0].name, "events");
+    assert_eq!(output["snapshot"], output["events"]["digest"]);
+}
+
+#[tokio::test]
+async fn the_window_ends_before_until_and_only_its_partitions_are_read() {
+    let bench = Bench::new();
+    let uri = lake(&bench.root.path().join("lake"), &dirty()).await;
+    let output = bench.run("data_pull", with(&uri, 2)).await.unwrap();
+    assert_eq!(output["rows"], 22);
+    assert_eq!(
+        output["partitions"], 3,
+        "two days, and the one on which an event arrived late"
+    );
+    assert_eq!(output["from"], "2026-11-22T00:00:00Z");
+    let mut no_late = with(&uri, 2);
+    no_late["late_days"] = json!(0);
+    assert_eq!(Bench::new().run("data_pull", no_late).await.unwrap()["rows"], 21);
+}
+
+#[tokio::test]
+async fn the_snapshot_depends_on_content_alone() {
+    let bench = Bench::new();
+    let mut turned = dirty();
+    turned.events.reverse();
+    let one = lake(&bench.root.path().join("one"), &dirty()).await;
+    let two = lake(&bench.root.path().join("two"), &turned).await;
+    let first = Bench::new().run("data_pull", with(&one, 10)).await.unwrap();
+    let second = Bench::new().run("data_pull", with(&two, 10)).await.unwrap();
+    assert_eq!(first["snapshot"], second["snapshot"]);
+    turned.events[0].value = Some(0.75);
+    let three = lake(&bench.root.path().join("three"), &turned).await;
+    let third = Bench::new().run("data_pull", with(&three, 10)).await.unwrap();
+    assert_ne!(first["snapshot"], third["snapshot"]);
+}
+
+#[tokio::test]
+async fn event_types_choose_and_wrong_sources_say_the_way_out() {
+    let bench = Bench::new();
+    let uri = lake(&bench.root.path().join("lake"), &dirty()).await;
+    let mut none = with(&uri, 10);
+    none["event_types"] = json!(["complete"]);
+    assert_eq!(bench.run("data_pull", none).await.unwrap()["rows"], 0);
+    let mut missing = with(&uri, 10);
+    missing["deletion_list"] = json!(format!("{uri}/gdpr/nobody.txt"));
+    let cases = [
+        (missing, "nobody.txt"),
+        (with("EVENTS", 3), "no variable"),
+        (with("file:///nowhere-at-all", 3), "nowhere"),
+    ];
+    for (input, expected) in cases {
+        let Err(TaskError::Fail { message }) = Bench::new().run("data_pull", input).await else {
+            panic!("{expected}")
+        };
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_pull_says_so() {
+    let bench = Bench::new();
+    let uri = lake(&bench.root.path().join("lake"), &dirty()).await;
+    bench.cancel.cancel();
+    assert_eq!(
+        bench.run("data_pull", with(&uri, 10)).await,
+        Err(TaskError::Cancelled)
+    );
+}
+
+#[tokio::test]
+async fn two_s3_servers_give_what_a_folder_gives() {
+    let here = Bench::new();
+    let uri = lake(&here.root.path().join("lake"), &dirty()).await;
+    let expected = here.run("data_pull", with(&uri, 10)).await.unwrap();
+    for server in [
+        tidegate_test_fixtures::s3::S3::s3s(),
+        tidegate_test_fixtures::s3::S3::moto(),
+    ] {
+        let mut bench = Bench::new();
+        bench
+            .ctx
+            .env
+            .extend(server.env().into_iter().map(|(k, v)| (k.to_owned(), v)));
+        let root = format!("s3://{}/lake", server.bucket());
+        write(&dirty(), &root, &bench.ctx.env).await.unwrap();
+        let output = bench.run("data_pull", with(&root, 10)).await.unwrap();
+        assert_eq!(output["snapshot"], expected["snapshot"]);
+        assert_eq!(output["late"], expected["late"]);
+        let Err(TaskError::Fail { message }) = bench
+            .run("data_pull", with("s3://no-such-bucket-here/x", 1))
+            .await
+        else {
+            panic!("a bucket that is not there")
+        };
+        assert!(message.contains("no-such-bucket-here"), "{message}");
+    }
+}
