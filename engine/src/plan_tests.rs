@@ -115,7 +115,7 @@ impl World {
 
 fn outcome(choice: u8) -> Outcome {
     match choice % 8 {
-        0 | 1 | 2 => Outcome::Succeeded,
+        0..=2 => Outcome::Succeeded,
         3 => Outcome::Failed {
             reason: Reason::Error,
             again: true,

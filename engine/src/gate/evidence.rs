@@ -68,7 +68,7 @@ fn write_value(value: &Value, out: &mut String) {
             Some(decimal) => out.push_str(&decimal.to_string()),
             None => out.push_str(&number.to_string()),
         },
-        Value::Array(items) => write_all(out, "[]", items, |item, out| write_value(item, out)),
+        Value::Array(items) => write_all(out, "[]", items, write_value),
         Value::Object(object) => {
             let mut entries: Vec<_> = object.iter().collect();
             entries.sort_by_key(|(key, _)| key.as_str());

@@ -210,6 +210,9 @@ fn wrong_count(whole: Piece<'_>, fields: &[Piece<'_>]) -> CronError {
     let texts: Vec<&str> = fields.iter().map(|field| field.text).collect();
     let is_year = |text: &str| text.len() == 4 && text.bytes().all(|b| b.is_ascii_digit());
     match (fields, texts.as_slice()) {
+        _ if texts.first().is_some_and(|text| text.contains("TZ=")) => {
+            whole.error(fault, "write the zone as the key `timezone` of the schedule")
+        }
         ([.., last], [five @ .., year]) if five.len() == 5 && is_year(year) => last.error(
             fault,
             format!("drop the year at the end, `{year}`: `{}`", five.join(" ")),
@@ -221,9 +224,6 @@ fn wrong_count(whole: Piece<'_>, fields: &[Piece<'_>]) -> CronError {
                 five.join(" ")
             ),
         ),
-        _ if texts.first().is_some_and(|text| text.contains("TZ=")) => {
-            whole.error(fault, "write the zone as the key `timezone` of the schedule")
-        }
         _ => whole.error(
             fault,
             "the fields are minute, hour, day of month, month, day of week: `0 2 * * *`",
