@@ -188,3 +188,6 @@ pub fn gini(exposure: &[u32]) -> Option<f64> {
         .map(|(at, count)| (2.0 * (at + 1) as f64 - n - 1.0) * f64::from(*count));
     Some(weighted.sum::<f64>() / (n * total))
 }
+
+#[cfg(test)]
+mod tests;
