@@ -1,6 +1,11 @@
 //! Black-box and cross-crate tests, one module per behaviour, in one binary. The servers, browsers and faults they run
 //! against come from `tidegate-test-fixtures`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 mod command_line;
 mod rooms;

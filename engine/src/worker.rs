@@ -20,6 +20,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -107,6 +108,7 @@ struct Shared {
     registry: Registry,
     wake: Arc<Notify>,
     running: Mutex<BTreeMap<(RunId, TaskIdx), Running>>,
+    draining: AtomicBool,
     reports: mpsc::UnboundedSender<Report>,
 }
 
@@ -126,6 +128,7 @@ pub async fn run(
         registry,
         wake,
         running: Mutex::default(),
+        draining: AtomicBool::new(false),
         reports,
     });
     shared.store.enroll_worker(&shared.introduction()).await?;
@@ -169,6 +172,8 @@ async fn claim_round(shared: &Arc<Shared>) -> Result<(), StoreError> {
 
 /// Lets attempts end by themselves for a while, then stops them; what they held is given back.
 async fn drain(shared: &Arc<Shared>) {
+    // From here on no task is handed over: what is given back must not come back.
+    shared.draining.store(true, Ordering::Release);
     let patience = clock::monotonic() + shared.config.drain;
     while clock::monotonic() < patience && !lock(&shared.running).is_empty() {
         clock::sleep(Duration::from_millis(50)).await;

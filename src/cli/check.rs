@@ -21,7 +21,11 @@ pub fn run(paths: &[PathBuf], format: Format) -> ExitCode {
         }
     }
     report(&problems, (&shown, loaded.sources.len()), format);
-    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(USAGE) }
+    if problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(USAGE)
+    }
 }
 
 fn report(problems: &[Diagnostic], (shown, files): (&str, usize), format: Format) {
@@ -34,12 +38,18 @@ fn report(problems: &[Diagnostic], (shown, files): (&str, usize), format: Format
         Format::Text if problems.is_empty() => say(&format!("{files} flow files checked, no problems\n")),
         Format::Text => {
             say(shown);
-            complain(&format!("{files} flow files checked, {} problems\n", problems.len()));
+            complain(&format!(
+                "{files} flow files checked, {} problems\n",
+                problems.len()
+            ));
         }
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the binary is where the environment is read")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the binary is where the environment is read"
+)]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

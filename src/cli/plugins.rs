@@ -16,7 +16,9 @@ pub fn list(name: Option<&str>, output: Output) -> ExitCode {
         .filter(|descriptor| name.is_none_or(|name| name == descriptor.name))
         .collect();
     if let (Some(name), true) = (name, wanted.is_empty()) {
-        complain(&format!("no plugin is called `{name}`; `tidegate plugins` lists them\n"));
+        complain(&format!(
+            "no plugin is called `{name}`; `tidegate plugins` lists them\n"
+        ));
         return ExitCode::from(REFUSED);
     }
     match output {
@@ -32,7 +34,12 @@ fn row(plugin: &Descriptor) -> String {
 }
 
 fn described(plugin: &Descriptor) -> String {
-    format!("{}\nwith: {:#}\noutputs: {:#}\n", row(plugin), plugin.input, plugin.output)
+    format!(
+        "{}\nwith: {:#}\noutputs: {:#}\n",
+        row(plugin),
+        plugin.input,
+        plugin.output
+    )
 }
 
 /// Prints the JSON Schema of a flow file.

@@ -184,7 +184,7 @@ fn a_bound_that_is_no_number_closes_the_gate() {
 
 #[test]
 fn numbers_are_compared_as_the_decimals_they_print_as() {
-    use Verdict::{Borderline, Fail, Pass};
+    use Verdict::{Fail, Pass};
     let cases = [
         (Bound::Above(0.3), 0.1 + 0.2, Pass),
         (Bound::Above(0.3), 0.3, Fail),

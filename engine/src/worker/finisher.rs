@@ -1,6 +1,7 @@
 //! The finisher: gathers the reports that came while the last transaction ran, and commits them as one.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +35,7 @@ pub(super) async fn collect(
 
 /// Commits a batch, again and again while the trouble is passing: results are not thrown away because PostgreSQL restarts.
 async fn commit(shared: &Arc<Shared>, batch: Vec<Report>, over: &CancellationToken) {
-    let claimer = (!over.is_cancelled()).then(|| shared.claimer(batch.len()));
+    let claimer = (!shared.draining.load(Ordering::Acquire)).then(|| shared.claimer(batch.len()));
     loop {
         match shared
             .store
