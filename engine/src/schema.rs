@@ -169,7 +169,9 @@ fn property<'s>(schema: &'s Value, key: &str) -> Found<'s> {
     if let Some(found) = properties.and_then(|p| p.get(key)) {
         return Found::Schema(found);
     }
-    let composed = ["anyOf", "oneOf", "allOf", "$ref"].iter().any(|key| schema.get(key).is_some());
+    let composed = ["anyOf", "oneOf", "allOf", "$ref"]
+        .iter()
+        .any(|key| schema.get(key).is_some());
     match (schema.get("additionalProperties"), properties) {
         (None, Some(_)) if composed => Found::Schema(&ANY),
         (Some(Value::Bool(false)), None) => Found::Missing(Vec::new()),
