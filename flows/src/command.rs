@@ -108,7 +108,9 @@ impl Input {
                 process.arg("-c").arg(text);
                 Ok(process)
             }
-            _ => Err(TaskError::fail("give either `argv` (a list, the program first) or `shell` (a text)")),
+            _ => Err(TaskError::fail(
+                "give either `argv` (a list, the program first) or `shell` (a text)",
+            )),
         }
     }
 }
@@ -127,9 +129,9 @@ fn start(ctx: &Ctx, input: &Input, files: &Files) -> Result<Child, TaskError> {
     tree::separate(&mut process);
     let program = input.argv.first().map_or("/bin/sh", String::as_str);
     process.spawn().map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => {
-            TaskError::fail(format_args!("can't start `{program}`: {e}; is it on the worker's PATH and executable?"))
-        }
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => TaskError::fail(format_args!(
+            "can't start `{program}`: {e}; is it on the worker's PATH and executable?"
+        )),
         _ => TaskError::retry(format_args!("can't start `{program}`: {e}")),
     })
 }
@@ -151,14 +153,25 @@ async fn attend(ctx: &Ctx, child: &mut Child, tree: &Tree, tail: &mut Tail) -> R
     }
     tree.signal_all(rustix::process::Signal::TERM);
     if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
-        ctx.log(Level::Warn, format!("the program did not end within {} s of SIGTERM: killed", GRACE.as_secs()));
+        ctx.log(
+            Level::Warn,
+            format!(
+                "the program did not end within {} s of SIGTERM: killed",
+                GRACE.as_secs()
+            ),
+        );
         tree.signal_all(rustix::process::Signal::KILL);
         let _ = child.wait().await;
     }
     Ok(Ended::Stopped)
 }
 
-async fn run_program(ctx: &Ctx, input: &Input, files: &Files, log: &Arc<Log>) -> Result<ExitStatus, TaskError> {
+async fn run_program(
+    ctx: &Ctx,
+    input: &Input,
+    files: &Files,
+    log: &Arc<Log>,
+) -> Result<ExitStatus, TaskError> {
     let mut child = start(ctx, input, files)?;
     let tree = Tree::of(&child, context::marker(ctx));
     let mut tail = Tail::new(files.events.clone());
@@ -171,8 +184,14 @@ async fn run_program(ctx: &Ctx, input: &Input, files: &Files, log: &Arc<Log>) ->
     }
     let ended = attend(ctx, &mut child, &tree, &mut tail).await;
     tree.leader_is_gone();
-    if tokio::time::timeout(DRAIN, async { while pumps.join_next().await.is_some() {} }).await.is_err() {
-        ctx.log(Level::Warn, "a process left behind holds the output open; what it prints is not waited for");
+    if tokio::time::timeout(DRAIN, async { while pumps.join_next().await.is_some() {} })
+        .await
+        .is_err()
+    {
+        ctx.log(
+            Level::Warn,
+            "a process left behind holds the output open; what it prints is not waited for",
+        );
     }
     pumps.shutdown().await;
     tree.end().await;
@@ -193,13 +212,21 @@ fn judge(status: ExitStatus, files: &Files, log: &Log) -> Result<(), TaskError> 
         (None, Some(signal)) => format!("ended by {}", tree::signal_name(signal)),
         (None, None) => "ended without a code".to_owned(),
     };
-    let said = failure.as_ref().map(|f| f.message.clone()).or_else(|| log.last_line());
+    let said = failure
+        .as_ref()
+        .map(|f| f.message.clone())
+        .or_else(|| log.last_line());
     let message = log.mask.hide(&match said.filter(|s| !s.is_empty()) {
         Some(said) => format!("the program {how}: {said}"),
         None => format!("the program {how}"),
     });
-    let lasting = matches!(status.code(), Some(64 | 65 | 78)) || failure.is_some_and(|f| f.retryable == Some(false));
-    Err(if lasting { TaskError::Fail { message } } else { TaskError::Retry { message } })
+    let lasting =
+        matches!(status.code(), Some(64 | 65 | 78)) || failure.is_some_and(|f| f.retryable == Some(false));
+    Err(if lasting {
+        TaskError::Fail { message }
+    } else {
+        TaskError::Retry { message }
+    })
 }
 
 #[async_trait]
@@ -223,7 +250,11 @@ impl Plugin for Command {
     }
 
     fn declared_outputs(with: &Value) -> Vec<(String, Value)> {
-        let declared = with.get("outputs").and_then(Value::as_object).into_iter().flatten();
+        let declared = with
+            .get("outputs")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten();
         let typed = declared.filter_map(|(name, kind)| {
             let kind: OutputType = serde_json::from_value(kind.clone()).ok()?;
             Some((name.clone(), json!({"type": kind.json()})))

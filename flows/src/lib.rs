@@ -4,6 +4,7 @@
 //! on S3 or on a file system.
 
 pub mod approval;
+pub mod command;
 pub mod data_pull;
 pub mod dataset;
 pub mod evaluate;
@@ -23,6 +24,7 @@ use tidegate_engine::plugin::Registry;
 pub fn registry() -> Registry {
     Registry::default()
         .with(approval::Approval)
+        .with(command::Command)
         .with(data_pull::DataPull)
         .with(evaluate::Evaluate)
         .with(feature_build::FeatureBuild)

@@ -13,6 +13,8 @@ use crate::random::{self, Stream};
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
+/// After so many days an item is worth another look.
+const REVIEW_AFTER: u32 = 30;
 
 /// What world to make.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,14 +56,14 @@ impl Default for Params {
     fn default() -> Self {
         Self {
             seed: 7,
-            users: 2000,
+            users: 1500,
             items: 800,
             topics: 20,
             interests: 3,
             days: 60,
             start: 1_727_740_800,
-            pace: 1.6,
-            sharpness: 5.0,
+            pace: 2.0,
+            sharpness: 5.5,
             late: 0.02,
             duplicates: 0.005,
             nulls: 0.01,
@@ -223,7 +225,15 @@ fn history(params: &Params, user: &Learner, items: &[Item]) -> Vec<LearningEvent
     let mut interests = user.interests.clone();
     let mut left = appetites(params, user, &interests, items);
     let mut events = Vec::new();
+    let mut visited: Vec<(u32, usize, f64)> = Vec::new();
     for day in user.first_day..params.days {
+        visited.retain(|(when, at, weight)| {
+            let again = day >= when + REVIEW_AFTER;
+            if again {
+                left[*at] = *weight;
+            }
+            !again
+        });
         if changes && day == params.days / 2 {
             interests[0] = rng.random_range(0..params.topics as u32);
             let fresh = appetites(params, user, &interests, items);
@@ -234,7 +244,7 @@ fn history(params: &Params, user: &Learner, items: &[Item]) -> Vec<LearningEvent
         }
         for _ in 0..sessions(pace, &mut rng) {
             let Some(at) = draw(&left, &mut rng) else { break };
-            left[at] = 0.0;
+            visited.push((day, at, std::mem::take(&mut left[at])));
             visit(params, user, &items[at], day, &mut rng, &mut events);
         }
     }
@@ -245,10 +255,10 @@ fn history(params: &Params, user: &Learner, items: &[Item]) -> Vec<LearningEvent
 fn appetites(params: &Params, user: &Learner, interests: &[u32], items: &[Item]) -> Vec<f64> {
     let appetite = |item: &Item| {
         let liking = match interests.iter().position(|topic| *topic == item.topic) {
-            Some(place) => params.sharpness - 0.4 * place as f64,
+            Some(place) => params.sharpness - 0.6 * place as f64,
             None => 0.0,
         };
-        let distance = f64::from(item.difficulty - user.level) / 0.3;
+        let distance = f64::from(item.difficulty - user.level) / 0.35;
         (liking - distance * distance).exp() * f64::from(item.appeal)
     };
     items.iter().map(appetite).collect()

@@ -37,10 +37,10 @@ pub struct Params {
 impl Default for Params {
     fn default() -> Self {
         Self {
-            trees: 100,
-            leaves: 31,
-            learning_rate: 0.1,
-            min_rows: 20,
+            trees: 60,
+            leaves: 15,
+            learning_rate: 0.06,
+            min_rows: 200,
             min_hessian: 1e-3,
             l2: 0.0,
             truncation: 30,

@@ -50,14 +50,9 @@ impl Default for Params {
             retrieval: two_tower::Params::default(),
             ease: ease::Params::default(),
             neighbours: item_knn::Params::default(),
-            forest: lambdamart::Params {
-                trees: 60,
-                learning_rate: 0.08,
-                min_rows: 50,
-                ..Default::default()
-            },
+            forest: lambdamart::Params::default(),
             candidates: 200,
-            negatives: 0.5,
+            negatives: 1.0,
             seed: 0,
         }
     }

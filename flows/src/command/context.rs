@@ -47,7 +47,11 @@ impl Files {
 
 fn document(ctx: &Ctx, input: &Input) -> Value {
     let attempt = &ctx.attempt;
-    let inputs: Map<String, Value> = input.inputs.iter().map(|(k, v)| (k.clone(), with_path(v))).collect();
+    let inputs: Map<String, Value> = input
+        .inputs
+        .iter()
+        .map(|(k, v)| (k.clone(), with_path(v)))
+        .collect();
     json!({
         "v": 1,
         "params": ctx.params,
@@ -68,7 +72,11 @@ fn document(ctx: &Ctx, input: &Input) -> Value {
 /// A reference to a local file gets its path beside its URI.
 fn with_path(value: &Value) -> Value {
     let mut value = value.clone();
-    let path = value.get("uri").and_then(Value::as_str).and_then(|u| u.strip_prefix("file://")).map(str::to_owned);
+    let path = value
+        .get("uri")
+        .and_then(Value::as_str)
+        .and_then(|u| u.strip_prefix("file://"))
+        .map(str::to_owned);
     if let (Some(path), Some(fields)) = (path, value.as_object_mut()) {
         fields.insert("path".to_owned(), path.into());
     }
@@ -104,7 +112,10 @@ pub fn environment(ctx: &Ctx, files: &Files) -> BTreeMap<String, String> {
         ("FLOW", attempt.flow.to_string()),
         ("TASK_ID", attempt.task.to_string()),
         ("RUN_TIME", attempt.run_time.to_string()),
-        ("DEADLINE", attempt.deadline.map(|d| d.to_string()).unwrap_or_default()),
+        (
+            "DEADLINE",
+            attempt.deadline.map(|d| d.to_string()).unwrap_or_default(),
+        ),
         ("IDEMPOTENCY_KEY", attempt.idempotency_key()),
         ("CONTEXT", show(&files.context)),
         ("OUTPUT", show(&files.output)),
@@ -113,7 +124,10 @@ pub fn environment(ctx: &Ctx, files: &Files) -> BTreeMap<String, String> {
         ("ARTIFACTS", show(&ctx.folders.artifacts)),
         ("CHECKPOINTS", show(&ctx.folders.checkpoints)),
     ];
-    all.extend(ours.into_iter().map(|(name, value)| (format!("TIDEGATE_{name}"), value)));
+    all.extend(
+        ours.into_iter()
+            .map(|(name, value)| (format!("TIDEGATE_{name}"), value)),
+    );
     all
 }
 
@@ -132,5 +146,11 @@ pub struct Failure {
 pub fn read_failure(path: &Path) -> Option<Failure> {
     let meta = std::fs::symlink_metadata(path).ok()?;
     let readable = meta.is_file() && meta.len() <= MAX_FAILURE;
-    readable.then(|| std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok())).flatten()
+    readable
+        .then(|| {
+            std::fs::read(path)
+                .ok()
+                .and_then(|text| serde_json::from_slice(&text).ok())
+        })
+        .flatten()
 }

@@ -15,9 +15,19 @@ const PIECE: u64 = 1 << 20;
 #[derive(Debug, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
 enum Event {
-    Progress { done: u64, total: u64 },
-    Metric { k: String, v: f64, step: u64 },
-    Check { name: String, passed: bool },
+    Progress {
+        done: u64,
+        total: u64,
+    },
+    Metric {
+        k: String,
+        v: f64,
+        step: u64,
+    },
+    Check {
+        name: String,
+        passed: bool,
+    },
     #[serde(other)]
     Unknown,
 }
@@ -33,7 +43,11 @@ pub struct Tail {
 impl Tail {
     /// Follows a file that may not be there yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, offset: 0, rest: Vec::new() }
+        Self {
+            path,
+            offset: 0,
+            rest: Vec::new(),
+        }
     }
 
     /// Passes on the lines that are complete by now, at most a piece of them.
@@ -76,8 +90,13 @@ fn say(ctx: &Ctx, line: &[u8]) {
         Ok(Event::Progress { done, total }) => ctx.progress(done, total),
         Ok(Event::Metric { k, v, step }) => ctx.metric(&k, v, step),
         Ok(Event::Check { name, passed: true }) => ctx.info(format!("check `{name}` passed")),
-        Ok(Event::Check { name, passed: false }) => ctx.log(Level::Warn, format!("check `{name}` did not pass")),
+        Ok(Event::Check { name, passed: false }) => {
+            ctx.log(Level::Warn, format!("check `{name}` did not pass"))
+        }
         Ok(Event::Unknown) => {}
-        Err(error) => ctx.log(Level::Warn, format!("events.jsonl: a line is not understood: {error}")),
+        Err(error) => ctx.log(
+            Level::Warn,
+            format!("events.jsonl: a line is not understood: {error}"),
+        ),
     }
 }

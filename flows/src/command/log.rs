@@ -28,7 +28,9 @@ impl Mask {
 
     /// The text without the secrets.
     pub fn hide(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+        self.secrets
+            .iter()
+            .fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }
 
     /// Whether the text holds a secret.
@@ -48,12 +50,19 @@ pub struct Log {
 impl Log {
     /// A log that has seen nothing.
     pub fn new(ctx: Ctx, mask: Mask) -> Self {
-        Self { ctx, mask, last: Mutex::new(None) }
+        Self {
+            ctx,
+            mask,
+            last: Mutex::new(None),
+        }
     }
 
     /// The last line that was not empty.
     pub fn last_line(&self) -> Option<String> {
-        self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.last
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 
     /// Reads a pipe to its end.
@@ -73,7 +82,10 @@ impl Log {
     fn line(&self, level: Level, text: &str) {
         let text = self.mask.hide(text);
         if !text.trim().is_empty() {
-            *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(text.clone());
+            *self
+                .last
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(text.clone());
         }
         self.ctx.log(level, text);
     }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use tidegate_engine::plugin::{Ctx, TaskError};
 
@@ -41,11 +41,18 @@ struct Metric {
 }
 
 /// The promised outputs; artifacts and metrics are recorded on the way.
-pub async fn collect(ctx: &Ctx, input: &Input, files: &Files, mask: &Mask) -> Result<Map<String, Value>, TaskError> {
+pub async fn collect(
+    ctx: &Ctx,
+    input: &Input,
+    files: &Files,
+    mask: &Mask,
+) -> Result<Map<String, Value>, TaskError> {
     let document = read(&files.output).map_err(|why| wrong(mask, &why))?;
     check(&document.outputs, input).map_err(|why| wrong(mask, &why))?;
     if mask.finds(&Value::Object(document.outputs.clone()).to_string()) {
-        return Err(TaskError::fail("output.json holds the value of a secret; it was thrown away"));
+        return Err(TaskError::fail(
+            "output.json holds the value of a secret; it was thrown away",
+        ));
     }
     for listed in &document.artifacts {
         let path = inside(&ctx.folders.artifacts, &listed.path).map_err(|why| wrong(mask, &why))?;
@@ -62,23 +69,40 @@ fn wrong(mask: &Mask, why: &str) -> TaskError {
 }
 
 fn read(path: &Path) -> Result<Document, String> {
-    let empty = Document { v: 1, outputs: Map::new(), artifacts: Vec::new(), metrics: Vec::new() };
-    let Ok(meta) = std::fs::symlink_metadata(path) else { return Ok(empty) };
+    let empty = Document {
+        v: 1,
+        outputs: Map::new(),
+        artifacts: Vec::new(),
+        metrics: Vec::new(),
+    };
+    let Ok(meta) = std::fs::symlink_metadata(path) else {
+        return Ok(empty);
+    };
     if !meta.is_file() {
         return Err("is no plain file".to_owned());
     }
     if meta.len() > MAX {
-        return Err(format!("has {} bytes; at most {MAX} are read. Large things are artifacts", meta.len()));
+        return Err(format!(
+            "has {} bytes; at most {MAX} are read. Large things are artifacts",
+            meta.len()
+        ));
     }
     let text = std::fs::read(path).map_err(|e| format!("can't be read: {e}"))?;
     let value: Strict = serde_json::from_slice(&text).map_err(|e| format!("is not valid JSON: {e}"))?;
-    let document: Document = serde_json::from_value(value.0).map_err(|e| format!("has another shape: {e}"))?;
-    if document.v == 1 { Ok(document) } else { Err(format!("has version {}; known is 1", document.v)) }
+    let document: Document =
+        serde_json::from_value(value.0).map_err(|e| format!("has another shape: {e}"))?;
+    if document.v == 1 {
+        Ok(document)
+    } else {
+        Err(format!("has version {}; known is 1", document.v))
+    }
 }
 
 fn check(outputs: &Map<String, Value>, input: &Input) -> Result<(), String> {
     for (name, kind) in &input.outputs {
-        let value = outputs.get(name).ok_or_else(|| format!("lacks the promised output `{name}`"))?;
+        let value = outputs
+            .get(name)
+            .ok_or_else(|| format!("lacks the promised output `{name}`"))?;
         if !fits(*kind, value) {
             return Err(format!("gives `{name}` = {value}; promised is {}", kind.json()));
         }
@@ -103,12 +127,19 @@ fn fits(kind: OutputType, value: &Value) -> bool {
 /// A file below the artifacts' folder, named relative to it (or with `artifacts/` before it) or absolutely.
 fn inside(folder: &Path, path: &Path) -> Result<PathBuf, String> {
     let joined = folder.join(path.strip_prefix("artifacts").unwrap_or(path));
-    let found = joined.canonicalize().map_err(|e| format!("lists `{}`: {e}", path.display()))?;
-    let root = folder.canonicalize().map_err(|e| format!("can't be followed to {}: {e}", folder.display()))?;
+    let found = joined
+        .canonicalize()
+        .map_err(|e| format!("lists `{}`: {e}", path.display()))?;
+    let root = folder
+        .canonicalize()
+        .map_err(|e| format!("can't be followed to {}: {e}", folder.display()))?;
     if found.starts_with(&root) && found.is_file() {
         return Ok(found);
     }
-    Err(format!("lists `{}`, which is no file in TIDEGATE_ARTIFACTS", path.display()))
+    Err(format!(
+        "lists `{}`, which is no file in TIDEGATE_ARTIFACTS",
+        path.display()
+    ))
 }
 
 /// JSON in which no key stands twice: which of two would count is nobody's guess to make.
@@ -165,7 +196,9 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut map = Map::new();
         while let Some((key, Strict(value))) = entries.next_entry::<String, Strict>()? {
             if map.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("the key `{key}` stands there twice")));
+                return Err(A::Error::custom(format_args!(
+                    "the key `{key}` stands there twice"
+                )));
             }
             map.insert(key, value);
         }

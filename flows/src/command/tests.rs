@@ -1,4 +1,9 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 use std::time::Duration;
 
@@ -23,21 +28,34 @@ fn message(result: Result<Value, TaskError>) -> String {
 fn running(text: &str) -> usize {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let lines = entries.filter_map(|e| std::fs::read(e.path().join("cmdline")).ok());
-    lines.filter(|line| String::from_utf8_lossy(line).contains(text)).count()
+    lines
+        .filter(|line| String::from_utf8_lossy(line).contains(text))
+        .count()
 }
 
 #[tokio::test]
 async fn arguments_reach_the_program_as_they_are() {
     let bench = Bench::new();
-    bench.run("command", json!({"argv": ["printf", "%s\n", "a b; $HOME `id`"]})).await.unwrap();
+    bench
+        .run("command", json!({"argv": ["printf", "%s\n", "a b; $HOME `id`"]}))
+        .await
+        .unwrap();
     assert_eq!(bench.host.lines(), "a b; $HOME `id`");
 }
 
 #[tokio::test]
 async fn the_environment_is_clean_and_says_who_we_are() {
     let mut bench = Bench::new();
-    bench.ctx.env.insert("MLFLOW_TRACKING_URI".into(), "http://m".into());
-    shell(&bench, "env; umask; pwd; cat; ps -o sid= -p $$ >/dev/null; echo end").await.unwrap();
+    bench
+        .ctx
+        .env
+        .insert("MLFLOW_TRACKING_URI".into(), "http://m".into());
+    shell(
+        &bench,
+        "env; umask; pwd; cat; ps -o sid= -p $$ >/dev/null; echo end",
+    )
+    .await
+    .unwrap();
     let lines = bench.host.lines();
     let work = bench.ctx.folders.work.display().to_string();
     for expected in [
@@ -61,7 +79,9 @@ async fn promised_outputs_are_held_to_their_types() {
         let shell = format!("printf '%s' '{text}' > $TIDEGATE_OUTPUT");
         json!({"shell": shell, "outputs": {"ndcg": "number"}})
     };
-    let good = Bench::new().run("command", with(r#"{"v":1,"outputs":{"ndcg":0.41}}"#)).await;
+    let good = Bench::new()
+        .run("command", with(r#"{"v":1,"outputs":{"ndcg":0.41}}"#))
+        .await;
     assert_eq!(good, Ok(json!({"ndcg": 0.41})));
     for (text, expected) in [
         (r#"{"v":1,"outputs":{"ndcg":NaN}}"#, "not valid JSON"),
@@ -73,7 +93,10 @@ async fn promised_outputs_are_held_to_their_types() {
         (r#"{"v":1,"out"#, "not valid JSON"),
     ] {
         let result = Bench::new().run("command", with(text)).await;
-        assert!(matches!(result, Err(TaskError::Fail { .. })), "{text}: {result:?}");
+        assert!(
+            matches!(result, Err(TaskError::Fail { .. })),
+            "{text}: {result:?}"
+        );
         let said = message(result);
         assert!(said.contains(expected), "{text}: {said}");
     }
@@ -85,7 +108,9 @@ async fn promised_outputs_are_held_to_their_types() {
 async fn an_output_forged_in_the_log_counts_for_nothing() {
     let bench = Bench::new();
     let text = r#"echo '::{"outputs":{"ndcg":9}}::'; echo '::set-output name=ndcg::9'; echo '{"v":1,"outputs":{"ndcg":9}}'"#;
-    let result = bench.run("command", json!({"shell": text, "outputs": {"ndcg": "number"}})).await;
+    let result = bench
+        .run("command", json!({"shell": text, "outputs": {"ndcg": "number"}}))
+        .await;
     assert!(message(result).contains("lacks the promised output"));
 }
 
@@ -98,13 +123,23 @@ async fn exit_codes_decide_about_another_try() {
         ("exit 65", false, "exited with 65"),
         ("exit 78", false, "exited with 78"),
         ("kill -SEGV $$", true, "SIGSEGV"),
-        (r#"echo '{"message":"ValueError: x","retryable":false}' > $TIDEGATE_FAILURE; exit 1"#, false, "ValueError: x"),
+        (
+            r#"echo '{"message":"ValueError: x","retryable":false}' > $TIDEGATE_FAILURE; exit 1"#,
+            false,
+            "ValueError: x",
+        ),
     ] {
         let result = shell(&Bench::new(), text).await;
-        assert_eq!(matches!(result, Err(TaskError::Retry { .. })), retry, "{text}: {result:?}");
+        assert_eq!(
+            matches!(result, Err(TaskError::Retry { .. })),
+            retry,
+            "{text}: {result:?}"
+        );
         assert!(message(result).contains(expected), "{text}");
     }
-    let missing = Bench::new().run("command", json!({"argv": ["/no/such/program"]})).await;
+    let missing = Bench::new()
+        .run("command", json!({"argv": ["/no/such/program"]}))
+        .await;
     assert!(message(missing).contains("can't start `/no/such/program`"));
     let neither = Bench::new().run("command", json!({})).await;
     assert!(message(neither).contains("either `argv`"));
@@ -113,14 +148,21 @@ async fn exit_codes_decide_about_another_try() {
 #[tokio::test]
 async fn logs_survive_progress_bars_bad_bytes_and_a_missing_newline() {
     let bench = Bench::new();
-    shell(&bench, r"printf '10%%\r50%%\r100%%\nwindows\r\n\377\nlast'").await.unwrap();
+    shell(&bench, r"printf '10%%\r50%%\r100%%\nwindows\r\n\377\nlast'")
+        .await
+        .unwrap();
     assert_eq!(bench.host.lines(), "100%\nwindows\n\u{fffd}\nlast");
 }
 
 #[tokio::test]
 async fn a_line_of_ten_megabytes_is_capped_and_a_million_lines_all_arrive() {
     let bench = Bench::new();
-    shell(&bench, "head -c 10000000 /dev/zero | tr '\\0' x; echo; seq 1000000").await.unwrap();
+    shell(
+        &bench,
+        "head -c 10000000 /dev/zero | tr '\\0' x; echo; seq 1000000",
+    )
+    .await
+    .unwrap();
     let logged = bench.host.logged();
     assert_eq!(logged.len(), 1_000_001);
     assert!(logged[0].1.len() < 66_000 && logged[0].1.ends_with("bytes more)"));
@@ -137,7 +179,10 @@ async fn secrets_are_hidden_in_logs_errors_and_outputs() {
     assert!(!bench.host.lines().contains("canary"));
     let leak = with(r#"echo "{\"v\":1,\"outputs\":{\"x\":\"$TOKEN\"}}" > $TIDEGATE_OUTPUT"#);
     let said = message(bench.run("command", leak).await);
-    assert!(said.contains("value of a secret") && !said.contains("canary"), "{said}");
+    assert!(
+        said.contains("value of a secret") && !said.contains("canary"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -151,7 +196,13 @@ async fn events_and_artifacts_are_recorded() {
         echo '{"v":1,"artifacts":[{"name":"model","path":"artifacts/model.onnx"}]}' > $TIDEGATE_OUTPUT"#;
     shell(&bench, text).await.unwrap();
     assert_eq!(bench.host.metric("loss"), [(2, 0.5)]);
-    assert!(bench.host.seen().emissions.contains(&Emission::Progress { done: 3, total: 20 }));
+    assert!(
+        bench
+            .host
+            .seen()
+            .emissions
+            .contains(&Emission::Progress { done: 3, total: 20 })
+    );
     let artifact = bench.host.seen().artifacts[0].clone();
     assert_eq!((artifact.size, &artifact.sha256[..8]), (3, "ba7816bf"));
     let outside = r#"echo '{"v":1,"artifacts":[{"name":"x","path":"/etc/passwd"}]}' > $TIDEGATE_OUTPUT"#;
@@ -176,7 +227,9 @@ async fn the_context_names_params_inputs_and_run() {
 #[tokio::test]
 async fn a_grandchild_that_holds_the_pipe_does_not_hold_the_task_and_dies() {
     let bench = Bench::new();
-    shell(&bench, "setsid sleep 98761 & (setsid sleep 98762 &) ; echo done").await.unwrap();
+    shell(&bench, "setsid sleep 98761 & (setsid sleep 98762 &) ; echo done")
+        .await
+        .unwrap();
     assert!(bench.host.lines().contains("done"));
     assert_eq!((running("98761"), running("98762")), (0, 0));
 }

@@ -15,7 +15,7 @@ const ROUNDS: usize = 40;
 
 /// Puts the program into a session of its own, its files readable by nobody else.
 pub fn separate(command: &mut Command) {
-    let prepare = || {
+    let prepare = || -> std::io::Result<()> {
         rustix::process::setsid()?;
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         Ok(())
@@ -36,8 +36,15 @@ pub struct Tree {
 impl Tree {
     /// The tree of a program that was just started.
     pub fn of(child: &Child, marker: String) -> Self {
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Self { group, leader_gone: AtomicBool::new(false), marker: format!("TIDEGATE_ATTEMPT={marker}") }
+        let group = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
+        Self {
+            group,
+            leader_gone: AtomicBool::new(false),
+            marker: format!("TIDEGATE_ATTEMPT={marker}"),
+        }
     }
 
     /// The leader was waited for: its number may belong to somebody else from now on.
@@ -75,12 +82,17 @@ impl Tree {
         let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let numbers = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
         let others = numbers.filter(|pid| u32::try_from(*pid).is_ok_and(|pid| pid != me));
-        others.filter(|pid| self.marks(*pid)).filter_map(Pid::from_raw).collect()
+        others
+            .filter(|pid| self.marks(*pid))
+            .filter_map(Pid::from_raw)
+            .collect()
     }
 
     fn marks(&self, pid: i32) -> bool {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|b| *b == 0).any(|variable| variable == self.marker.as_bytes())
+        environment
+            .split(|b| *b == 0)
+            .any(|variable| variable == self.marker.as_bytes())
     }
 }
 
