@@ -14,6 +14,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -318,10 +319,16 @@ fn attempt() -> Attempt {
         version: version_hash(),
         task: TaskName::new("under_test").unwrap(),
         attempt: 1,
-        epoch: 7,
+        epoch: epoch(),
         run_time: "2026-11-24T02:00:00Z".parse().unwrap(),
         deadline: None,
     }
+}
+
+/// Different in each attempt of each test process: it marks the attempt's processes, which are killed by it.
+fn epoch() -> i64 {
+    static NEXT: AtomicI64 = AtomicI64::new(1);
+    i64::from(std::process::id()) * 1_000 + NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 fn version_hash() -> VersionHash {

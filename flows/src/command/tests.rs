@@ -62,7 +62,10 @@ async fn the_environment_is_clean_and_says_who_we_are() {
         "MLFLOW_TRACKING_URI=http://m",
         "TZ=UTC",
         "PYTHONUNBUFFERED=1",
-        "TIDEGATE_ATTEMPT=01931d2c-0000-7000-8000-000000000001/under_test:7",
+        &format!(
+            "TIDEGATE_ATTEMPT=01931d2c-0000-7000-8000-000000000001/under_test:{}",
+            bench.ctx.attempt.epoch
+        ),
         "TIDEGATE_ATTEMPT_NUMBER=1",
         "0077",
         &format!("HOME={work}"),
