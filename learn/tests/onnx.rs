@@ -22,7 +22,7 @@ use tidegate_learn::{ease, lambdamart, ranker, two_tower};
 fn data() -> Interactions {
     let event = |number: i64| {
         let user = number % 60;
-        let item = (number * 7 + user * user) % 10 + 10 * (user % 4);
+        let item = (number / 60 * 3 + user * user) % 14 + 10 * (user % 4);
         Event {
             user: user * 1_000_003 - 5,
             item: item * 31 + 2,
