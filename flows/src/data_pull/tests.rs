@@ -179,3 +179,37 @@ async fn two_s3_servers_give_what_a_folder_gives() {
         assert!(message.contains("no-such-bucket-here"), "{message}");
     }
 }
+
+#[tokio::test]
+async fn a_million_rows_pass_through_bounded_memory() {
+    const DAILY: i64 = 200_000;
+    let bench = Bench::new();
+    let root = bench.root.path().join("lake");
+    let mut source = String::new();
+    for day in 1..=5 {
+        let at = |i: i64| Event {
+            event_id: day * DAILY + i,
+            user_id: Some((i * 7919 % 100_000) as i32),
+            ..event(i, day)
+        };
+        source = lake(
+            &root,
+            &Lake {
+                events: (0..DAILY).map(at).collect(),
+                ..Lake::default()
+            },
+        )
+        .await;
+    }
+    let output = bench.run("data_pull", with(&source, 5)).await.unwrap();
+    assert_eq!(
+        (&output["rows"], &output["users"]),
+        (&json!(1_000_000), &json!(100_000))
+    );
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))
+        .unwrap();
+    assert!(peak.parse::<u64>().unwrap() < 512 << 10, "{peak} kB");
+}
