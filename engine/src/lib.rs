@@ -4,6 +4,7 @@
 //! then [`plugin`]; then what touches the world: `clock`, `store`, `command`, `scheduler`, `worker`, `embedded`.
 
 pub mod clock;
+pub mod command;
 pub mod duration;
 pub mod gate;
 pub mod graph;
@@ -17,4 +18,5 @@ pub mod spec;
 pub mod state;
 pub mod store;
 pub mod template;
+pub mod view;
 pub mod worker;

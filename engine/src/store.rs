@@ -19,6 +19,8 @@ pub mod flows;
 pub mod leases;
 pub mod locked;
 pub mod migrate;
+pub mod people;
+pub mod read;
 pub mod runs;
 pub mod schedules;
 mod text;
