@@ -7,6 +7,7 @@ pub mod approval;
 pub mod command;
 pub mod data_pull;
 pub mod dataset;
+pub mod demo;
 pub mod evaluate;
 pub mod feature_build;
 pub mod lake;
