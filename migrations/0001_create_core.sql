@@ -139,6 +139,12 @@ create table worker (
   stopped_at   timestamptz
 ) with (fillfactor = 70);
 
+-- Who plans ahead and cleans up; one that was heard of lately makes the service ready.
+create table scheduler (
+  id           uuid primary key,
+  heartbeat_at timestamptz not null
+) with (fillfactor = 70);
+
 create table task_output (
   run     uuid not null,
   idx     integer not null,

@@ -3,6 +3,8 @@
 mod approvals;
 mod flows;
 mod models;
+mod pulse;
 mod runs;
 
+pub use pulse::{Labelled, Numbers, Pulse, RunCount};
 pub use runs::{LogCursor, RunFilter};

@@ -1,0 +1,123 @@
+//! Flows, schedules, models, workers and the ledger.
+
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tidegate_engine::clock;
+use tidegate_engine::graph::{Flow, Task};
+use tidegate_engine::view::{AliasMove, FlowSummary, LedgerEntry, Model, ModelVersion, Page};
+
+use super::{Asked, Body, limit};
+use crate::app::App;
+use crate::problem::Problem;
+use crate::route::Route;
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::get("/api/v1/flows", "Flows, by name", flows),
+        Route::get("/api/v1/flows/{name}", "A flow with its params and tasks", flow).answering(&[200, 404]),
+        Route::get("/api/v1/schedules", "Schedules with their next fires", schedules),
+        Route::get("/api/v1/models", "Registered models", models),
+        Route::get(
+            "/api/v1/models/{name}",
+            "A model's versions and the moves of its aliases",
+            model,
+        )
+        .answering(&[200, 404]),
+        Route::get(
+            "/api/v1/workers",
+            "Workers that are alive or were lately",
+            workers,
+        ),
+        Route::get("/api/v1/ledger", "Entries of the ledger, newest first", ledger).answering(&[200, 400]),
+    ]
+}
+
+/// A list that has one page.
+fn whole<T>(items: Vec<T>) -> Body<Page<T>> {
+    Body(Page { items, next: None })
+}
+
+async fn flows(State(app): State<App>) -> Result<Body<Page<FlowSummary>>, Problem> {
+    Ok(whole(app.store.flows(clock::now()).await?))
+}
+
+/// A flow with what a run of it needs and does.
+#[derive(Serialize)]
+struct FlowBody {
+    #[serde(flatten)]
+    summary: FlowSummary,
+    params: Value,
+    tasks: Vec<Value>,
+}
+
+async fn flow(State(app): State<App>, Path(name): Path<String>) -> Result<Body<FlowBody>, Problem> {
+    let found = app.store.flow(&name, clock::now()).await?;
+    let (summary, flow) = found.ok_or_else(|| Problem::not_found("flow", &name))?;
+    Ok(Body(FlowBody {
+        params: json!(flow.params),
+        tasks: flow
+            .graph
+            .tasks()
+            .iter()
+            .map(|task| task_body(&flow, task))
+            .collect(),
+        summary,
+    }))
+}
+
+fn task_body(flow: &Flow, task: &Task) -> Value {
+    let needs = task.needs.iter().map(|&need| flow.graph.task(need).name.as_str());
+    json!({
+        "name": task.name,
+        "uses": task.uses,
+        "description": task.description,
+        "needs": needs.collect::<Vec<_>>(),
+        "gate": task.gate,
+    })
+}
+
+async fn schedules(State(app): State<App>) -> Result<Body<Page<tidegate_engine::view::Schedule>>, Problem> {
+    Ok(whole(app.store.schedules(clock::now()).await?))
+}
+
+async fn models(State(app): State<App>) -> Result<Body<Page<Model>>, Problem> {
+    Ok(whole(app.store.models().await?))
+}
+
+/// A model with all that is known about it.
+#[derive(Serialize)]
+struct ModelBody {
+    #[serde(flatten)]
+    summary: Model,
+    history: Vec<ModelVersion>,
+    moves: Vec<AliasMove>,
+}
+
+async fn model(State(app): State<App>, Path(name): Path<String>) -> Result<Body<ModelBody>, Problem> {
+    let all = app.store.models().await?;
+    let summary = all.into_iter().find(|model| model.name == name);
+    Ok(Body(ModelBody {
+        summary: summary.ok_or_else(|| Problem::not_found("model", &name))?,
+        history: app.store.model_versions(&name).await?,
+        moves: app.store.alias_moves(&name).await?,
+    }))
+}
+
+async fn workers(State(app): State<App>) -> Result<Body<Page<tidegate_engine::view::Worker>>, Problem> {
+    Ok(whole(app.store.workers().await?))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    cursor: Option<i64>,
+    limit: Option<usize>,
+}
+
+async fn ledger(
+    State(app): State<App>,
+    Asked(place): Asked<Place>,
+) -> Result<Body<Page<LedgerEntry>>, Problem> {
+    Ok(Body(app.store.ledger((place.cursor, limit(place.limit)?)).await?))
+}

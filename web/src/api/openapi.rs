@@ -1,0 +1,137 @@
+//! The OpenAPI document, made from the table of routes.
+
+use axum::http::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::Body;
+use crate::route::{self, Access, Route};
+
+pub async fn document() -> Body<Value> {
+    Body(make())
+}
+
+/// Pages and assets are for people; the document describes what programs use.
+pub fn make() -> Value {
+    let mut paths = Map::new();
+    for entry in route::all().iter().filter(|entry| entry.is_api()) {
+        let method = entry.method.as_str().to_lowercase();
+        let path = paths.entry(entry.path).or_insert_with(|| json!({}));
+        if let Value::Object(methods) = path {
+            methods.insert(method, operation(entry));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Tidegate",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Flows, runs, gates and approvals. Lists are `{items, next}`; `next` is the `cursor` of the page after. Errors are RFC 9457 problem documents.",
+        },
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "session": {"type": "apiKey", "in": "cookie", "name": "tidegate"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+            "schemas": schemas(),
+        },
+    })
+}
+
+fn operation(entry: &Route) -> Value {
+    let mut responses = Map::new();
+    let common: &[u16] = match entry.access {
+        Access::Anyone => &[],
+        Access::Role(_) => &[401, 403],
+    };
+    for status in entry.answers.iter().chain(common) {
+        responses.insert(status.to_string(), response(*status));
+    }
+    let mut operation = json!({
+        "summary": entry.summary,
+        "parameters": parameters(entry),
+        "responses": responses,
+    });
+    if let Access::Role(role) = entry.access {
+        operation["security"] = json!([{"session": []}, {"bearer": []}]);
+        operation["x-role"] = json!(role);
+    }
+    if let Some(body) = body(entry) {
+        operation["requestBody"] = json!({"content": {"application/json": {"schema": body}}});
+    }
+    operation
+}
+
+fn response(status: u16) -> Value {
+    let words = StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason());
+    let mut response = json!({"description": words.unwrap_or("")});
+    if status >= 400 {
+        let schema = json!({"$ref": "#/components/schemas/Problem"});
+        response["content"] = json!({"application/problem+json": {"schema": schema}});
+    }
+    response
+}
+
+fn parameters(entry: &Route) -> Vec<Value> {
+    let parts = entry
+        .path
+        .split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let parameter = |name: &str, place: &str, required: bool| json!({"name": name, "in": place, "required": required, "schema": {"type": "string"}});
+    let mut all: Vec<Value> = parts.map(|name| parameter(name, "path", true)).collect();
+    let query: &[&str] = match entry.path {
+        "/api/v1/runs" => &["flow", "state", "since", "cursor", "limit"],
+        "/api/v1/approvals" => &["state", "cursor", "limit"],
+        "/api/v1/ledger" => &["cursor", "limit"],
+        "/api/v1/runs/{id}/events" => &["after"],
+        "/api/v1/runs/{id}/logs" => &["task", "cursor"],
+        _ => &[],
+    };
+    all.extend(query.iter().map(|name| parameter(name, "query", false)));
+    let makes_a_run = entry.method == Method::POST && entry.answers.contains(&201);
+    if makes_a_run {
+        all.push(parameter("Idempotency-Key", "header", false));
+    }
+    all
+}
+
+fn body(entry: &Route) -> Option<Value> {
+    let name = match (entry.method.as_str(), entry.path) {
+        ("POST", "/api/v1/flows/{flow}/runs") => "RunRequest",
+        ("POST", "/api/v1/approvals/{id}/decision") => "Decision",
+        _ => return None,
+    };
+    Some(json!({"$ref": format!("#/components/schemas/{name}")}))
+}
+
+fn schemas() -> Value {
+    json!({
+        "Problem": {
+            "type": "object",
+            "required": ["type", "title", "status", "detail"],
+            "properties": {
+                "type": {"type": "string"},
+                "title": {"type": "string"},
+                "status": {"type": "integer"},
+                "detail": {"type": "string"},
+            },
+        },
+        "RunRequest": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {"params": {"type": "object"}},
+        },
+        "Decision": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["decision", "evidence"],
+            "properties": {
+                "decision": {"enum": ["approve", "reject"]},
+                "comment": {"type": ["string", "null"]},
+                "evidence": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+            },
+        },
+    })
+}

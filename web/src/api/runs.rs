@@ -1,0 +1,273 @@
+//! Runs: asking for them, looking at them, stopping them.
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+use tidegate_engine::clock;
+use tidegate_engine::command::{self, Request, Triggered};
+use tidegate_engine::store::read::{LogCursor, RunFilter};
+use tidegate_engine::view::{Page, Run, RunSummary};
+use uuid::Uuid;
+
+use super::{Asked, Body, idempotency_key, limit, read_json, run_id, stream};
+use crate::app::App;
+use crate::guard::Visitor;
+use crate::problem::Problem;
+use crate::route::Route;
+
+/// Lines of a log in one answer.
+const LINES: usize = 1000;
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::post(
+            "/api/v1/flows/{flow}/runs",
+            "Creates a run of a flow's current version",
+            create,
+        )
+        .answering(&[201, 200, 404, 409, 422]),
+        Route::get("/api/v1/runs", "Runs, newest first", list).answering(&[200, 400]),
+        Route::get("/api/v1/runs/{id}", "A run with its task runs", show).answering(&[200, 404]),
+        Route::post("/api/v1/runs/{id}/cancel", "Stops a run", cancel).answering(&[200, 404, 409]),
+        Route::post(
+            "/api/v1/runs/{id}/retry",
+            "A new run of what did not succeed",
+            retry,
+        )
+        .answering(&[201, 200, 404, 409, 422]),
+        Route::get(
+            "/api/v1/runs/{id}/events",
+            "Events of a run; a stream to who accepts one",
+            events,
+        )
+        .answering(&[200, 204, 404, 503]),
+        Route::get(
+            "/api/v1/runs/{id}/logs",
+            "Lines that its tasks printed; a stream to who accepts one",
+            logs,
+        )
+        .answering(&[200, 204, 400, 404, 503]),
+        Route::get(
+            "/api/v1/runs/{id}/metrics",
+            "Series of numbers that its tasks recorded",
+            metrics,
+        )
+        .answering(&[200, 404]),
+    ]
+}
+
+async fn create(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(flow): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let request = if body.is_empty() {
+        Request::default()
+    } else {
+        read_json(&body)?
+    };
+    let key = idempotency_key(&headers)?;
+    let asked = (flow.as_str(), request, "api", key);
+    let done = command::trigger(&app.store, &visitor.actor, asked, clock::now()).await?;
+    Ok(created(done))
+}
+
+/// 201 with its address the first time, 200 with the same body after that.
+fn created(done: Triggered) -> Response {
+    let place = format!("/api/v1/runs/{}", done.run.summary.id);
+    let status = if done.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    let mut response = (status, Body(done.run)).into_response();
+    if let Ok(place) = HeaderValue::from_str(&place) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    response
+}
+
+/// Which runs are asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    flow: Option<String>,
+    /// Separated by commas.
+    state: Option<String>,
+    since: Option<Timestamp>,
+    cursor: Option<Uuid>,
+    limit: Option<usize>,
+}
+
+const STATES: [&str; 8] = [
+    "queued",
+    "running",
+    "waiting",
+    "cancelling",
+    "succeeded",
+    "failed",
+    "rejected",
+    "cancelled",
+];
+
+async fn list(State(app): State<App>, Asked(which): Asked<Which>) -> Result<Body<Page<RunSummary>>, Problem> {
+    let states: Vec<String> = which
+        .state
+        .iter()
+        .flat_map(|states| states.split(','))
+        .map(str::to_owned)
+        .collect();
+    if let Some(stranger) = states.iter().find(|state| !STATES.contains(&state.as_str())) {
+        let known = STATES.join(", ");
+        return Err(Problem::bad(format!(
+            "`{stranger}` is no state of a run; there are {known}"
+        )));
+    }
+    let filter = RunFilter {
+        flow: which.flow,
+        states,
+        since: which.since,
+        before: which.cursor,
+        limit: limit(which.limit)?,
+    };
+    Ok(Body(app.store.runs(&filter, clock::now()).await?))
+}
+
+async fn found(app: &App, id: &str) -> Result<Run, Problem> {
+    let run = app.store.run(run_id(id)?, clock::now()).await?;
+    run.ok_or_else(|| Problem::not_found("run", id))
+}
+
+async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Body<Run>, Problem> {
+    Ok(Body(found(&app, &id).await?))
+}
+
+async fn cancel(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Body<Run>, Problem> {
+    let run = command::cancel(&app.store, &visitor.actor, run_id(&id)?, clock::now()).await?;
+    Ok(Body(run))
+}
+
+async fn retry(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let asked = (run_id(&id)?, idempotency_key(&headers)?);
+    let done = command::retry(&app.store, &visitor.actor, asked, clock::now()).await?;
+    Ok(created(done))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct After {
+    after: Option<i64>,
+}
+
+async fn events(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Asked(asked): Asked<After>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let run = found(&app, &id).await?;
+    let last = stream::last_event_id(&headers).and_then(|last| last.parse().ok());
+    let after = last.or(asked.after).unwrap_or(0);
+    if stream::is_wanted(&headers) {
+        return stream::events(&app, &run, after).await;
+    }
+    let events = app.store.events(run_id(&id)?, after).await?;
+    Ok(Body(json!({"items": events, "next": null})).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lines {
+    task: Option<String>,
+    cursor: Option<String>,
+}
+
+async fn logs(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Asked(asked): Asked<Lines>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let run = found(&app, &id).await?;
+    if let Some(task) = &asked.task
+        && !run.tasks.iter().any(|known| known.name == *task)
+    {
+        return Err(Problem::not_found("task", task));
+    }
+    let at = stream::last_event_id(&headers).or(asked.cursor.as_deref());
+    let mut cursor = match at {
+        Some(text) => read_cursor(text)?,
+        None => LogCursor::default(),
+    };
+    if stream::is_wanted(&headers) {
+        return stream::logs(&app, &run, (asked.task, cursor)).await;
+    }
+    let task = asked.task.as_deref();
+    let lines = app
+        .store
+        .log_lines(run_id(&id)?, task, (&mut cursor, LINES))
+        .await?;
+    let here = write_cursor(&cursor);
+    let next = (lines.len() == LINES).then_some(&here);
+    // `cursor` is where to go on later, when there may be more.
+    Ok(Body(json!({"items": lines, "next": next, "cursor": here})).into_response())
+}
+
+/// `0.12.7-3.15.2`: the last line a reader has, by task position, epoch and number.
+pub(super) fn write_cursor(cursor: &LogCursor) -> String {
+    let parts = cursor
+        .0
+        .iter()
+        .map(|(idx, epoch, seq)| format!("{idx}.{epoch}.{seq}"));
+    parts.collect::<Vec<_>>().join("-")
+}
+
+fn read_cursor(text: &str) -> Result<LogCursor, Problem> {
+    let part = |part: &str| {
+        let mut numbers = part.split('.');
+        let idx = numbers.next()?.parse().ok()?;
+        let epoch = numbers.next()?.parse().ok()?;
+        let seq = numbers.next()?.parse().ok()?;
+        numbers.next().is_none().then_some((idx, epoch, seq))
+    };
+    let parts = text.split('-').filter(|text| !text.is_empty()).map(part);
+    let read: Option<Vec<_>> = parts.collect();
+    read.map(LogCursor)
+        .ok_or_else(|| Problem::bad("that is no cursor of a log"))
+}
+
+async fn metrics(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
+    found(&app, &id).await?;
+    let series = app.store.metrics(run_id(&id)?).await?;
+    Ok(Body(json!({"items": series, "next": null})).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_its_way_through_an_address() {
+        let cursor = LogCursor(vec![(0, 12, 7), (3, 15, 2)]);
+        assert_eq!(write_cursor(&cursor), "0.12.7-3.15.2");
+        assert_eq!(read_cursor("0.12.7-3.15.2").unwrap(), cursor);
+        assert!(read_cursor("0.12").is_err());
+        assert!(read_cursor("0.12.7.9").is_err());
+        assert!(read_cursor("'; drop table").is_err());
+    }
+}

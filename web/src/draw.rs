@@ -1,0 +1,1 @@
+//! Drawings: geometry as pure functions, and the SVG that shows it.
