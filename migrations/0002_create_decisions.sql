@@ -19,11 +19,27 @@ create table approval (
   asked_at        timestamptz not null,
   expires_at      timestamptz not null,
   on_expire       text not null check (on_expire in ('reject', 'fail')),
+  remind          interval,
+  reminded_at     timestamptz,
   closed_at       timestamptz,
   check ((state = 'open') = (closed_at is null))
 );
 create unique index approval_open on approval (run, idx) where state = 'open';
 create index approval_by_flow on approval (flow, task, asked_at);
+create index approval_by_run on approval (run, idx);
+
+-- What a gate came to, each time an attempt reached it; once more in the same attempt when the world moved meanwhile.
+create table gate_result (
+  run      uuid not null references run,
+  idx      integer not null,
+  epoch    bigint not null,
+  opening  text not null check (opening in ('opens', 'rejected', 'asks')),
+  rules    json not null,
+  approval uuid references approval,
+  at       timestamptz not null,
+  primary key (run, idx, epoch),
+  check (approval is null or opening = 'asks')
+);
 
 create table vote (
   approval uuid not null references approval,
@@ -105,11 +121,34 @@ create table alias_move (
 create table person (
   name          text primary key,
   password_hash text,
-  roles         text[] not null,
+  roles         text[] not null check (roles <@ array['viewer', 'operator', 'approver', 'admin']),
   os_user       text unique,
   created_at    timestamptz not null,
   disabled_at   timestamptz
 );
+
+-- Whether somebody asked for a run: triggered it, retried it, or asked for a run that it retries. An account of the operating
+-- system and the person who claims it are one.
+create function has_asked_for(wanted uuid, who text) returns boolean language sql stable as $$
+  with recursive chain as (
+    select id, requester, retry_of from run where id = wanted
+    union
+    select r.id, r.requester, r.retry_of from run r join chain c on r.id = c.retry_of)
+  select exists (
+    select 1 from chain
+    where requester = who or requester = (select 'os:' || os_user from person where name = who))
+$$;
+-- Four eyes, whatever a program above forgets.
+create function refuse_own_vote() returns trigger language plpgsql as $$
+begin
+  if exists (select 1 from approval a
+             where a.id = new.approval and not a.allow_requester and has_asked_for(a.run, new.actor)) then
+    raise exception '% asked for the run and cannot decide on it', new.actor using errcode = 'check_violation';
+  end if;
+  return new;
+end $$;
+create trigger vote_four_eyes before insert or update on vote for each row execute function refuse_own_vote();
+
 create table session (
   token_sha256 text primary key,
   person       text not null references person,
@@ -117,6 +156,13 @@ create table session (
   created_at   timestamptz not null,
   seen_at      timestamptz not null,
   expires_at   timestamptz not null
+);
+create index session_by_person on session (person);
+-- Sign-ins that did not succeed, by SHA-256 of the name that was typed: known names and unknown ones leave the same trace.
+create table sign_in_try (
+  name_sha256 text primary key,
+  count       integer not null check (count > 0),
+  at          timestamptz not null
 );
 
 -- The answer to a request that named a key; a repeat gets it again.

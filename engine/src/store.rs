@@ -12,6 +12,7 @@
 //! flow → schedule → run → task run → ready → lease → approval → model → ledger; several of one kind by id.
 
 pub mod advance;
+pub mod approvals;
 pub mod audit;
 pub mod claim;
 mod connect;
@@ -19,6 +20,7 @@ pub mod flows;
 pub mod leases;
 pub mod locked;
 pub mod migrate;
+mod passwords;
 pub mod people;
 pub mod read;
 pub mod runs;
@@ -57,6 +59,9 @@ pub enum StoreError {
     /// There is no such thing.
     #[error("no {what} `{name}`")]
     NotFound { what: &'static str, name: String },
+    /// What was asked for is not allowed, whoever asks.
+    #[error("{why}")]
+    Refused { why: String },
     /// A stored value that no version of this program writes.
     #[error("the stored {what} cannot be read: {why}")]
     Corrupt { what: &'static str, why: String },
