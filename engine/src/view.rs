@@ -108,6 +108,8 @@ pub struct TaskRun {
     pub outputs: Option<Value>,
     /// Files and tables its accepted attempt made.
     pub artifacts: Vec<Artifact>,
+    /// It stands behind a gate.
+    pub gated: bool,
     /// What became of its gate, once it was reached.
     pub gate: Option<GateResult>,
 }
