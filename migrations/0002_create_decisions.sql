@@ -62,6 +62,8 @@ create table ledger (
   prev  text not null,
   hash  text not null unique
 );
+create index ledger_by_run on ledger (run) where run is not null;
+-- The newest entry; whoever appends locks it.
 create table ledger_head (
   one  boolean primary key default true check (one),
   seq  bigint not null,
@@ -73,6 +75,7 @@ begin
   raise exception '% is append-only', tg_table_name;
 end $$;
 create trigger ledger_append_only before update or delete on ledger for each row execute function refuse_change();
+create trigger ledger_never_emptied before truncate on ledger for each statement execute function refuse_change();
 
 create table model (
   name       text primary key,
@@ -114,9 +117,11 @@ create table alias_move (
   run        uuid,
   idx        integer,
   approval   uuid,
-  primary key (model, alias, number),
-  unique (run, idx, model, alias)
+  primary key (model, alias, number)
 );
+-- A task run moves an alias once; once more when the world moved and people were asked anew.
+create unique index alias_move_once on alias_move
+  (run, idx, model, alias, (coalesce(approval, '00000000-0000-0000-0000-000000000000')));
 
 create table person (
   name          text primary key,

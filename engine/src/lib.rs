@@ -1,8 +1,9 @@
 //! The engine of Tidegate: words, graph, states, gates, schedules, flow files, store, scheduler and worker.
 //!
-//! Read in this order. Pure, no clock, no I/O: [`id`], [`graph`], `state`, [`gate`], [`retry`], [`schedule`], `plan`, `spec`;
+//! Read in this order. Pure, no clock, no I/O: [`id`], [`graph`], `state`, [`gate`], [`retry`], [`canonical`], [`schedule`], `plan`, `spec`;
 //! then [`plugin`]; then what touches the world: `clock`, `store`, `command`, `scheduler`, `worker`, `embedded`.
 
+pub mod canonical;
 pub mod clock;
 pub mod command;
 pub mod duration;

@@ -16,10 +16,13 @@ pub mod approvals;
 pub mod audit;
 pub mod claim;
 mod connect;
+pub mod effects;
 pub mod flows;
 pub mod leases;
+pub mod ledger;
 pub mod locked;
 pub mod migrate;
+pub mod models;
 mod passwords;
 pub mod people;
 pub mod read;
@@ -46,6 +49,7 @@ use crate::clock;
 use crate::graph::Flow;
 use crate::id::{RunId, VersionHash};
 use crate::plan::PlanError;
+use crate::plugin::HostError;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,9 @@ pub enum StoreError {
     /// The planner found the request illegal.
     #[error("plan")]
     Plan(#[from] PlanError),
+    /// What a plugin asked for was refused.
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// The transaction's task panicked.
     #[error("the transaction broke off: {0}")]
     Broken(String),

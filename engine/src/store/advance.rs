@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use super::claim::{Claim, Claimer, claim_of, take};
 use super::locked::{Details, LockedRun};
-use super::{Result, Store, clean};
+use super::{Result, Store, clean, effects};
 use crate::id::{Epoch, RunId, TaskIdx};
 use crate::plan::Outcome;
 use crate::state::task_run::TaskState;
@@ -117,6 +117,11 @@ async fn report_all(
         .filter_map(|r| Some((r.idx, json!({ "epoch": r.epoch, "message": r.message.as_ref()? }))))
         .collect();
     run.advance(conn, &outcomes, (&details, now)).await?;
+    let lost = reports.iter().filter(|r| r.outcome == Outcome::Lost);
+    let lost: Vec<(TaskIdx, Epoch)> = lost.map(|r| (r.idx, r.epoch)).collect();
+    if !lost.is_empty() {
+        effects::mark_lost(conn, run.id, &lost, now).await?;
+    }
     let done: Vec<&&Report> = reports.iter().filter(|r| r.outputs.is_some()).collect();
     if done.is_empty() {
         return Ok(());

@@ -10,6 +10,7 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::{Result, Store};
+use crate::plugin::digest_file;
 use crate::state::run::{RunEvent, RunState};
 use crate::state::task_run::{TaskEvent, TaskState};
 
@@ -66,6 +67,59 @@ const CENSUS: &[(&str, &str)] = &[
          left join run r on r.id = k.run where k.outcome = 'run' and r.id is null",
     ),
     (
+        "accepted outputs are those of the newest epoch",
+        "select format('%s/%s: outputs of epoch %s, newest is %s', o.run, o.idx, o.epoch, t.epoch) from task_output o
+         join task_run t on t.run = o.run and t.idx = o.idx
+         where o.epoch <> t.epoch and t.reason is distinct from 'carried'",
+    ),
+    (
+        "no lease stands that ended ten seconds ago",
+        "select format('%s/%s epoch %s until %s', run, idx, epoch, until) from lease
+         where until < clock_timestamp() - interval '10 seconds'",
+    ),
+    (
+        "the number of a log line has no gap",
+        "select format('%s/%s epoch %s: %s lines, numbered from %s to %s', run, idx, epoch, count(*), min(seq), max(seq))
+         from log group by run, idx, epoch having count(*) <> max(seq) or min(seq) <> 1",
+    ),
+    (
+        "nothing was written under an epoch that was never given",
+        "select format('%s/%s epoch %s', w.run, w.idx, w.epoch) from (
+           select run, idx, epoch from log union select run, idx, epoch from metric
+           union select run, idx, epoch from artifact) w
+         left join task_run t on t.run = w.run and t.idx = w.idx and w.epoch between 1 and t.epoch
+         where t.run is null",
+    ),
+    (
+        "the moves of an alias follow one another",
+        "select format('%s@%s move %s: from %s, but the move before it left %s', model, alias, number,
+             coalesce(before::text, 'nothing'), coalesce(left_at::text, 'nothing'))
+         from (select *, lag(version) over w as left_at, row_number() over w as nth from alias_move
+               window w as (partition by model, alias order by number)) m
+         where before is distinct from left_at or number <> nth",
+    ),
+    (
+        "an alias points to where its newest move left it",
+        "select format('%s@%s', coalesce(a.model, m.model), coalesce(a.alias, m.alias))
+         from (select * from model_alias where alias <> 'previous' and version is not null) a
+         full join (select distinct on (model, alias) model, alias, version from alias_move
+                    order by model, alias, number desc) m on m.model = a.model and m.alias = a.alias
+         where a.version is distinct from m.version",
+    ),
+    (
+        "a move starts from what its approval showed",
+        "select format('%s@%s move %s', m.model, m.alias, m.number) from alias_move m
+         join approval a on a.id = m.approval
+         where a.evidence #>> '{world,alias}' = m.model || '@' || m.alias
+           and a.evidence #>> '{world,version}' is distinct from m.before::text",
+    ),
+    (
+        "a move is in the ledger",
+        "select format('%s@%s move %s', m.model, m.alias, m.number) from alias_move m
+         where m.run is not null and not exists (select from ledger l where l.run = m.run and l.kind = 'alias_moved'
+           and l.body::jsonb @> jsonb_build_object('model', m.model, 'alias', m.alias, 'to', m.version))",
+    ),
+    (
         "the number of an event has no gap",
         "select format('%s: %s events, numbered to %s', run, count(*), max(seq)) from event
          group by run having count(*) <> max(seq)",
@@ -81,7 +135,40 @@ impl Store {
             findings.extend(rows.into_iter().map(|detail| Finding { invariant, detail }));
         }
         self.fold_events(&mut findings).await?;
+        let ledger = self.verify_ledger().await?.broken;
+        findings.extend(ledger.map(|broken| Finding {
+            invariant: "the ledger's chain verifies",
+            detail: format!("entry {}: {}", broken.seq, broken.why),
+        }));
+        self.check_files(&mut findings).await?;
         Ok(findings)
+    }
+
+    /// What accepted attempts made lies where it was recorded, byte for byte; on this machine's disks only.
+    async fn check_files(&self, findings: &mut Vec<Finding>) -> Result<()> {
+        let rows: Vec<(String, i64, String)> = sqlx::query_as(
+            "select a.uri, a.size, a.sha256 from artifact a
+             join task_run t on t.run = a.run and t.idx = a.idx and t.epoch = a.epoch
+             where t.state = 'succeeded' and a.uri like 'file://%'",
+        )
+        .fetch_all(self.pool())
+        .await?;
+        for (uri, size, sha256) in rows {
+            let path = uri.strip_prefix("file://").unwrap_or(&uri);
+            let found = digest_file(path.into()).await;
+            let detail = match found {
+                Ok((bytes, sum)) if bytes == size as u64 && sum == sha256 => continue,
+                Ok((bytes, sum)) => {
+                    format!("{uri}: {size} bytes and {sha256} recorded, {bytes} and {sum} found")
+                }
+                Err(error) => format!("{uri}: {error}"),
+            };
+            findings.push(Finding {
+                invariant: "the artifacts of what succeeded are there and unchanged",
+                detail,
+            });
+        }
+        Ok(())
     }
 
     async fn fold_events(&self, findings: &mut Vec<Finding>) -> Result<()> {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
+use super::leases::Holder;
 use super::locked::{Details, LockedRun, is_claimable};
 use super::{Result, Store, pg};
 use crate::graph::{Flow, Task};
@@ -37,6 +38,15 @@ impl Claim {
     /// The task of the flow.
     pub fn task(&self) -> &Task {
         self.flow.graph.task(self.idx)
+    }
+
+    /// Whoever writes for this attempt.
+    pub fn holder(&self) -> Holder {
+        Holder {
+            run: self.run,
+            idx: self.idx,
+            epoch: self.epoch,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::advance::Report;
-use super::{Result, Store};
+use super::{Result, Store, StoreError};
 use crate::id::{Epoch, RunId, TaskIdx};
 use crate::plan::Outcome;
 
@@ -33,6 +33,31 @@ pub struct Held {
     pub cancelling: bool,
 }
 
+/// An attempt, as whoever writes in its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Holder {
+    /// Its run.
+    pub run: RunId,
+    /// Its position.
+    pub idx: TaskIdx,
+    /// Its fencing token.
+    pub epoch: Epoch,
+}
+
+/// The fence before every write of an attempt: its lease is there and runs. The row stays shared until the transaction
+/// ends: renewals pass, but nobody takes the lease away in between. `Stale`: it is gone.
+pub async fn fence(conn: &mut PgConnection, holder: Holder) -> Result<()> {
+    let held = sqlx::query(
+        "select 1 from lease where run = $1 and idx = $2 and epoch = $3 and until > clock_timestamp() for key share",
+    )
+    .bind(holder.run.0)
+    .bind(holder.idx as i32)
+    .bind(holder.epoch)
+    .fetch_optional(conn)
+    .await?;
+    held.map(drop).ok_or(StoreError::Stale)
+}
+
 /// Renews all leases of a worker that have not expired; what is not in the answer is lost. Runs on the caller's own
 /// connection, so that a crowded pool never costs a lease.
 pub async fn renew(conn: &mut PgConnection, worker: Uuid) -> Result<Vec<Held>> {
@@ -40,7 +65,7 @@ pub async fn renew(conn: &mut PgConnection, worker: Uuid) -> Result<Vec<Held>> {
     let rows: Vec<(Uuid, i32, i64, bool)> = sqlx::query_as(
         "with mine as materialized (
            select run, idx from lease where worker = $1 and until > clock_timestamp()
-           order by run, idx for update),
+           order by run, idx for no key update),
          renewed as (
            update lease l set until = clock_timestamp() + $2 * interval '1 millisecond'
            from mine m where l.run = m.run and l.idx = m.idx returning l.run, l.idx, l.epoch)

@@ -27,13 +27,13 @@ use crate::retry::RetryPolicy;
 use crate::state::Reason;
 use crate::state::run::RunState;
 
-struct Bench {
-    store: Store,
-    now: Timestamp,
+pub(super) struct Bench {
+    pub store: Store,
+    pub now: Timestamp,
     _database: Database,
 }
 
-fn task(name: &str, needs: &[TaskIdx], attempts: u32) -> Task {
+pub(super) fn task(name: &str, needs: &[TaskIdx], attempts: u32) -> Task {
     Task {
         name: TaskName::new(name).unwrap(),
         uses: "noop".to_owned(),
@@ -72,7 +72,7 @@ fn flow(tasks: Vec<Task>) -> Flow {
 }
 
 impl Bench {
-    async fn with(tasks: Vec<Task>) -> Self {
+    pub async fn with(tasks: Vec<Task>) -> Self {
         let database = postgres::database().await;
         let store = Store::connect(&database.url, 8).await.unwrap();
         store.migrate().await.unwrap();
@@ -110,14 +110,14 @@ impl Bench {
         }
     }
 
-    async fn run(&self) -> RunId {
+    pub async fn run(&self) -> RunId {
         let new = self.new_run();
         let id = new.id;
         self.store.create_run(new, self.now).await.unwrap();
         id
     }
 
-    async fn claim(&self, slots: usize) -> Vec<Claim> {
+    pub async fn claim(&self, slots: usize) -> Vec<Claim> {
         self.store.claim(self.claimer(slots), self.now).await.unwrap()
     }
 
@@ -129,7 +129,7 @@ impl Bench {
         }
     }
 
-    async fn report(&self, claim: &Claim, outcome: Outcome) -> bool {
+    pub async fn report(&self, claim: &Claim, outcome: Outcome) -> bool {
         let done = self
             .store
             .advance(vec![report(claim, outcome)], None, self.now)
@@ -138,7 +138,7 @@ impl Bench {
         done.accepted == [true]
     }
 
-    async fn expire_leases(&self) {
+    pub async fn expire_leases(&self) {
         sqlx::query("update lease set until = clock_timestamp() - interval '1 second'")
             .execute(self.store.pool())
             .await
@@ -159,12 +159,12 @@ impl Bench {
         .unwrap()
     }
 
-    async fn audit(&self) {
+    pub async fn audit(&self) {
         assert_eq!(self.store.audit().await.unwrap(), []);
     }
 }
 
-fn report(claim: &Claim, outcome: Outcome) -> Report {
+pub(super) fn report(claim: &Claim, outcome: Outcome) -> Report {
     Report {
         run: claim.run,
         idx: claim.idx,
