@@ -3,7 +3,7 @@
 //! A rule is three-valued. Whatever is undefined (missing, null, NaN, infinite, of the wrong type) fails: a gate opens only on
 //! numbers that were really there.
 //!
-//! [`judge`] holds one rule against one [`Reading`]; [`Opening::decide`] says what the gate does; [`Evidence`] is what is frozen and hashed
+//! [`Gate::judge`] looks up what its rules refer to and holds each against it; [`Opening::decide`] says what the gate does; [`Evidence`] is what is frozen and hashed
 //! when people are asked.
 
 pub mod decimal;
@@ -11,6 +11,7 @@ mod evidence;
 mod judge;
 mod opening;
 mod reading;
+mod refer;
 mod why;
 
 #[cfg(test)]

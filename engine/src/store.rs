@@ -28,7 +28,9 @@ pub mod people;
 pub mod read;
 pub mod runs;
 pub mod schedules;
+mod sweeps;
 mod text;
+pub mod votes;
 pub mod workers;
 
 use std::collections::BTreeMap;
@@ -43,7 +45,7 @@ use jiff_sqlx::ToSqlx;
 use sqlx::{Connection, PgConnection, PgPool};
 
 pub use connect::ConnectError;
-pub use text::clean;
+pub use text::{clean, clean_text};
 
 use crate::clock;
 use crate::graph::Flow;

@@ -12,6 +12,7 @@
 mod attempt;
 mod child;
 mod finisher;
+mod gate;
 mod heart;
 mod host;
 pub mod inside;

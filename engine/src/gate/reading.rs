@@ -66,6 +66,9 @@ pub enum Undefined {
     /// `low` above `high`.
     #[error("has an interval that runs backwards")]
     Backwards,
+    /// The expression itself went wrong.
+    #[error("cannot be evaluated: {0}")]
+    Failed(String),
     /// An absence that is no `no_baseline`.
     #[error("is absent: {0}")]
     Absent(String),

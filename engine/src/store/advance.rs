@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use super::approvals::{self, Reached};
 use super::claim::{Claim, Claimer, claim_of, take};
 use super::locked::{Details, LockedRun};
 use super::{Result, Store, clean, effects};
@@ -28,6 +29,8 @@ pub struct Report {
     pub outputs: Option<Value>,
     /// Message for people, of anything else.
     pub message: Option<String>,
+    /// What its gate came to, where that is how it ended.
+    pub gate: Option<Box<Reached>>,
 }
 
 /// What a batch of reports did.
@@ -41,6 +44,8 @@ pub struct Advanced {
     pub readied: bool,
     /// Runs that ended.
     pub ended: Vec<RunId>,
+    /// A gate was reached: older runs may be overtaken.
+    pub gated: bool,
 }
 
 impl Store {
@@ -86,6 +91,7 @@ async fn advance(
             .collect();
         let accepted: Vec<&Report> = fresh.iter().map(|&p| &reports[p]).collect();
         report_all(&mut run, conn, &accepted, now).await?;
+        done.gated |= accepted.iter().any(|report| report.gate.is_some());
         for position in fresh {
             done.accepted[position] = true;
         }
@@ -121,6 +127,11 @@ async fn report_all(
     let lost: Vec<(TaskIdx, Epoch)> = lost.map(|r| (r.idx, r.epoch)).collect();
     if !lost.is_empty() {
         effects::mark_lost(conn, run.id, &lost, now).await?;
+    }
+    for report in reports {
+        if let Some(reached) = &report.gate {
+            approvals::record(conn, (run, report, reached), now).await?;
+        }
     }
     let done: Vec<&&Report> = reports.iter().filter(|r| r.outputs.is_some()).collect();
     if done.is_empty() {

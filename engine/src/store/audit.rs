@@ -120,6 +120,55 @@ const CENSUS: &[(&str, &str)] = &[
            and l.body::jsonb @> jsonb_build_object('model', m.model, 'alias', m.alias, 'to', m.version))",
     ),
     (
+        "what waits for an approval has exactly one that is open, and the other way round",
+        "select format('%s/%s', coalesce(t.run, a.run), coalesce(t.idx, a.idx))
+         from (select run, idx from task_run where state = 'waiting' and reason = 'approval') t
+         full join (select run, idx from approval where state = 'open') a on a.run = t.run and a.idx = t.idx
+         where t.run is null or a.run is null",
+    ),
+    (
+        "a decision by people has the votes for it, on its evidence",
+        "select format('%s: %s', a.id, a.state) from approval a
+         cross join lateral (select count(*) filter (where decision = 'approve') as yes,
+                               count(*) filter (where decision = 'reject') as no,
+                               count(*) filter (where digest <> a.digest) as other
+                             from vote where approval = a.id) v
+         where (a.state = 'approved' and (v.yes < a.required or v.no > 0)) or (a.state = 'rejected' and v.no = 0)
+            or v.other > 0",
+    ),
+    (
+        "nobody decides on a run they asked for",
+        "select format('%s: %s', a.id, v.actor) from vote v join approval a on a.id = v.approval
+         where v.actor = a.requester and not a.allow_requester",
+    ),
+    (
+        "a decision and an expiry are in the ledger, once",
+        "select format('%s: %s', a.id, a.state) from approval a
+         where a.state in ('approved', 'rejected', 'expired') and 1 <> (
+           select count(*) from ledger l where l.run = a.run and l.body::jsonb ->> 'approval' = a.id::text
+             and l.kind = case a.state when 'expired' then 'approval_expired' else 'approval_decided' end)",
+    ),
+    (
+        "the digest of an approval is that of its evidence",
+        "select id::text from approval
+         where digest <> encode(sha256(convert_to(evidence::text, 'UTF8')), 'hex')",
+    ),
+    (
+        "what opened a gate is an approved approval of that task run",
+        "select format('%s/%s by %s', t.run, t.idx, t.opened_by) from task_run t
+         left join approval a on a.id = t.opened_by and a.run = t.run and a.idx = t.idx and a.state = 'approved'
+         where t.opened_by is not null and a.id is null",
+    ),
+    (
+        "nothing behind a gate succeeded before the gate had opened",
+        "select format('%s/%s', t.run, t.idx) from task_run t
+         join run r on r.id = t.run join flow_version v on v.hash = r.version
+         where t.state = 'succeeded' and t.reason is null and t.opened_by is null
+           and json_typeof(v.definition -> 'graph' -> t.idx -> 'gate') = 'object'
+           and not exists (select from gate_result g where g.run = t.run and g.idx = t.idx and g.epoch = t.epoch
+                             and g.opening = 'opens')",
+    ),
+    (
         "the number of an event has no gap",
         "select format('%s: %s events, numbered to %s', run, count(*), max(seq)) from event
          group by run having count(*) <> max(seq)",

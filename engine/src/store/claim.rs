@@ -4,7 +4,7 @@
 //! the task runs checked again: what was cancelled meanwhile is dropped. The picking is materialised, because a planner that
 //! turns `LIMIT` below `SKIP LOCKED` into a nested loop claims far more than was asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::leases::Holder;
 use super::locked::{Details, LockedRun, is_claimable};
 use super::{Result, Store, pg};
+use crate::gate::Gate;
 use crate::graph::{Flow, Task};
 use crate::id::{Epoch, RunId, TaskIdx, VersionHash};
 use crate::plan::Outcome;
@@ -78,7 +79,7 @@ pub struct Surroundings {
     pub created_at: Timestamp,
     /// The approval that opened the task run's gate.
     pub opened_by: Option<Uuid>,
-    /// Outputs of the needs, by task name.
+    /// Outputs of the needs and of what the gate shows, by task name.
     pub outputs: BTreeMap<String, Value>,
 }
 
@@ -113,25 +114,24 @@ impl Store {
             scheduled_for: super::maybe_instant(&row, "scheduled_for")?,
             created_at: super::instant(&row, "created_at")?,
             opened_by: row.try_get("opened_by")?,
-            outputs: outputs_of_needs(&mut conn, claim).await?,
+            outputs: outputs_before(&mut conn, claim).await?,
         })
     }
 }
 
-async fn outputs_of_needs(conn: &mut PgConnection, claim: &Claim) -> Result<BTreeMap<String, Value>> {
-    let needs: Vec<i32> = claim.task().needs.iter().map(|idx| *idx as i32).collect();
+async fn outputs_before(conn: &mut PgConnection, claim: &Claim) -> Result<BTreeMap<String, Value>> {
+    let graph = &claim.flow.graph;
+    let shown = claim.task().gate.iter().flat_map(Gate::shown);
+    let shown = shown.filter_map(|name| graph.find(name.as_str()));
+    let needs: BTreeSet<TaskIdx> = claim.task().needs.iter().copied().chain(shown).collect();
+    let needs: Vec<i32> = needs.into_iter().map(|idx| idx as i32).collect();
     let rows: Vec<(i32, Value)> =
         sqlx::query_as("select idx, outputs from task_output where run = $1 and idx = any($2)")
             .bind(claim.run.0)
             .bind(needs)
             .fetch_all(conn)
             .await?;
-    let named = |(idx, outputs): (i32, Value)| {
-        (
-            claim.flow.graph.task(idx as TaskIdx).name.as_str().to_owned(),
-            outputs,
-        )
-    };
+    let named = |(idx, outputs): (i32, Value)| (graph.task(idx as TaskIdx).name.as_str().to_owned(), outputs);
     Ok(rows.into_iter().map(named).collect())
 }
 

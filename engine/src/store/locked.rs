@@ -256,6 +256,7 @@ impl LockedRun {
         self.write_tasks(conn, now).await?;
         self.write_ready(conn).await?;
         self.write_leases(conn).await?;
+        self.void_approvals(conn, now).await?;
         self.write_events(conn, now).await?;
         self.write_run(conn, now).await
     }
@@ -365,6 +366,27 @@ impl LockedRun {
         Ok(())
     }
 
+    /// Closes what still asks for task runs that no longer wait: nobody decided, their run was stopped.
+    async fn void_approvals(&self, conn: &mut PgConnection, now: Timestamp) -> Result<()> {
+        let waits = TaskState::Waiting {
+            reason: Reason::Approval,
+        };
+        let gone = self.left(&[waits], false);
+        if gone.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "update approval set state = 'void', closed_at = $3
+             where run = $1 and idx = any($2) and state = 'open'",
+        )
+        .bind(self.id.0)
+        .bind(gone)
+        .bind(pg(now))
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+
     /// Task runs that were in one of `states` and are no longer (or, claimed anew in this transaction, are again).
     fn left(&self, states: &[TaskState], renewed: bool) -> Vec<i32> {
         let moved = |idx: &TaskIdx, before: &TaskView| {
@@ -462,7 +484,8 @@ fn array_literal(idx: &[TaskIdx]) -> String {
 
 const UPDATE_TASKS: &str =
     "update task_run t set state = u.state::task_state, reason = u.reason, unmet = u.unmet, seen = u.seen,
-       epoch = u.epoch, attempt = u.attempt, lost = u.lost, opened_by = coalesce(u.opened_by, t.opened_by),
+       epoch = u.epoch, attempt = u.attempt, lost = u.lost,
+       opened_by = case when u.state <> 'waiting' then coalesce(u.opened_by, t.opened_by) end,
        started_at = case when u.state = 'running' then coalesce(t.started_at, $11) else t.started_at end,
        finished_at = case when u.state in ('succeeded', 'failed', 'rejected', 'skipped', 'cancelled') then $11 end
      from unnest($2::int[], $3::text[], $4::text[], $5::int[], $6::smallint[], $7::bigint[], $8::int[], $9::int[],

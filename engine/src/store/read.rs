@@ -8,3 +8,26 @@ mod runs;
 
 pub use pulse::{Labelled, Numbers, Pulse, RunCount};
 pub use runs::{LogCursor, RunFilter};
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use super::Result;
+
+/// A page of `rows`, of which one more than `limit` was asked for; `cursor` names the last one shown.
+fn page<T>(mut rows: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> crate::view::Page<T> {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = if more { rows.last().map(cursor) } else { None };
+    crate::view::Page { items: rows, next }
+}
+
+/// How many entries a page has: what was asked for, within bounds.
+fn bounded(limit: usize) -> usize {
+    limit.clamp(1, 200)
+}
+
+/// A column of type `json` or `jsonb`.
+fn json(row: &PgRow, column: &str) -> Result<serde_json::Value> {
+    Ok(row.try_get(column)?)
+}

@@ -71,7 +71,6 @@ impl Store {
                 }
                 run.load_all(conn).await?;
                 run.cancel(reason, now)?;
-                close_approvals(conn, id, now).await?;
                 run.write(conn, now).await?;
                 Ok(true)
             })
@@ -203,16 +202,6 @@ async fn insert_head(
         .execute(conn)
         .await?;
     Ok(true)
-}
-
-/// Closes the open approvals of a run that is being stopped.
-async fn close_approvals(conn: &mut PgConnection, run: RunId, now: Timestamp) -> Result<()> {
-    sqlx::query("update approval set state = 'void', closed_at = $2 where run = $1 and state = 'open'")
-        .bind(run.0)
-        .bind(pg(now))
-        .execute(conn)
-        .await?;
-    Ok(())
 }
 
 /// State and reason of a run.

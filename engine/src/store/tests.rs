@@ -85,7 +85,7 @@ impl Bench {
         bench
     }
 
-    async fn apply(&self, tasks: Vec<Task>) -> Applied {
+    pub async fn apply(&self, tasks: Vec<Task>) -> Applied {
         let flow = flow(tasks);
         let hash = VersionHash(format!("{:064x}", flow.graph.tasks().len()));
         let version = NewVersion {
@@ -98,7 +98,7 @@ impl Bench {
         self.store.apply_version(version, self.now).await.unwrap()
     }
 
-    fn new_run(&self) -> NewRun {
+    pub fn new_run(&self) -> NewRun {
         NewRun {
             id: clock::new_run_id(),
             flow: "f".to_owned(),
@@ -121,7 +121,7 @@ impl Bench {
         self.store.claim(self.claimer(slots), self.now).await.unwrap()
     }
 
-    fn claimer(&self, slots: usize) -> Claimer {
+    pub fn claimer(&self, slots: usize) -> Claimer {
         Claimer {
             worker: Uuid::nil(),
             queues: vec!["default".to_owned()],
@@ -145,11 +145,11 @@ impl Bench {
             .unwrap();
     }
 
-    async fn state(&self, id: RunId) -> RunState {
+    pub async fn state(&self, id: RunId) -> RunState {
         state_of(&self.store, id).await.unwrap()
     }
 
-    async fn task_states(&self, id: RunId) -> Vec<String> {
+    pub async fn task_states(&self, id: RunId) -> Vec<String> {
         sqlx::query_scalar(
             "select state || coalesce(' ' || reason, '') from task_run where run = $1 order by idx",
         )
@@ -172,6 +172,7 @@ pub(super) fn report(claim: &Claim, outcome: Outcome) -> Report {
         outcome,
         outputs: (outcome == Outcome::Succeeded).then(|| json!({ "by": claim.idx })),
         message: None,
+        gate: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! One attempt: render the input, run the plugin where it belongs, say what became of it.
+//! One attempt: pass its gate, render the input, run the plugin where it belongs, say what became of it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,13 +9,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Shared, Stop, StopSwitch, child};
+use super::{Shared, Stop, StopSwitch, child, gate, inside};
 use crate::clock;
 use crate::graph::Flow;
 use crate::plan::Outcome;
-use crate::plugin::{Attempt, Ctx, Folders, Host, Isolation, TaskError, chain};
+use crate::plugin::{Attempt, Ctx, Folders, Host, Isolation, Preview, TaskError, chain};
 use crate::state::Reason;
 use crate::store::advance::Report;
+use crate::store::approvals::Reached;
 use crate::store::claim::{Claim, Surroundings};
 use crate::store::leases::GRACE;
 use crate::template;
@@ -23,93 +24,165 @@ use crate::template;
 /// Bytes of outputs as JSON, at most.
 const OUTPUT_CAP: usize = 1 << 20;
 
-/// Runs one attempt. `None`: its lease is gone, there is nobody to tell.
-pub(super) async fn run(shared: &Arc<Shared>, claim: Claim, stop: &StopSwitch) -> Option<Report> {
-    let result = match prepare(shared, &claim, stop).await {
-        Ok(prepared) => execute(shared, &claim, (prepared, stop)).await,
-        Err(error) => Err(error),
-    };
-    let _ = tokio::fs::remove_dir_all(folders(shared, &claim).work).await;
-    let (outcome, outputs, message) = judge(result, stop.why())?;
-    Some(Report {
-        run: claim.run,
-        idx: claim.idx,
-        epoch: claim.epoch,
-        outcome,
-        outputs,
-        message,
-    })
+/// How an attempt that went its way ended.
+pub(super) enum End {
+    /// With the plugin's outputs.
+    Outputs(Value),
+    /// At its gate, with a sentence for each rule that made it so.
+    Gate(Box<Reached>, Vec<String>),
 }
 
-/// The outcome of a result, seen with why the attempt was told to stop. `None`: fenced.
-fn judge(
-    result: Result<Value, TaskError>,
-    stop: Option<Stop>,
-) -> Option<(Outcome, Option<Value>, Option<String>)> {
+/// An attempt under way.
+pub(super) struct Attempting<'a> {
+    pub shared: &'a Arc<Shared>,
+    pub claim: &'a Claim,
+    pub stop: &'a StopSwitch,
+    pub around: Surroundings,
+    /// What `{{ … }}` may name.
+    pub scope: Value,
+}
+
+/// Runs one attempt. `None`: its lease is gone, there is nobody to tell.
+pub(super) async fn run(shared: &Arc<Shared>, claim: Claim, stop: &StopSwitch) -> Option<Report> {
+    let alarm = alarm(claim.task().timeout, stop.clone());
+    let result = go(shared, &claim, stop).await;
+    if let Some(alarm) = alarm {
+        alarm.abort();
+    }
+    let _ = tokio::fs::remove_dir_all(folders(shared, &claim).work).await;
+    report(&claim, result, stop.why())
+}
+
+async fn go(shared: &Arc<Shared>, claim: &Claim, stop: &StopSwitch) -> Result<End, TaskError> {
+    let around = shared.store.surroundings(claim).await;
+    let around = around.map_err(|e| TaskError::retry_chain(&e))?;
+    let attempting = Attempting {
+        shared,
+        claim,
+        stop,
+        scope: scope(claim, &around),
+        around,
+    };
+    match &claim.task().gate {
+        Some(gate) => gate::pass(&attempting, gate).await,
+        None => {
+            let prepared = attempting.prepare().await?;
+            attempting.run(prepared).await.map(End::Outputs)
+        }
+    }
+}
+
+/// What to report of a result, seen with why the attempt was told to stop. `None`: fenced.
+fn report(claim: &Claim, result: Result<End, TaskError>, stop: Option<Stop>) -> Option<Report> {
     if stop == Some(Stop::Fenced) {
         return None;
     }
-    let error = match result {
-        Ok(outputs) => return Some((Outcome::Succeeded, Some(outputs), None)),
-        Err(error) => error,
+    let mut report = Report {
+        run: claim.run,
+        idx: claim.idx,
+        epoch: claim.epoch,
+        outcome: Outcome::Succeeded,
+        outputs: None,
+        message: None,
+        gate: None,
     };
-    let message = Some(error.to_string());
-    let outcome = match (stop, error) {
-        (Some(Stop::Timeout), _) => {
-            let message = "it took longer than its timeout".to_owned();
-            let outcome = Outcome::Failed {
-                reason: Reason::Timeout,
-                again: true,
+    match result {
+        Ok(End::Outputs(outputs)) => report.outputs = Some(outputs),
+        Ok(End::Gate(reached, why)) => {
+            let closed = Outcome::Rejected {
+                reason: Reason::RuleFailed,
             };
-            return Some((outcome, None, Some(message)));
+            report.outcome = reached.ask.as_ref().map_or(closed, |_| Outcome::Asked);
+            report.message = (!why.is_empty()).then(|| why.join("; "));
+            report.gate = Some(reached);
         }
-        (Some(Stop::Requested), _) => Outcome::Stopped,
-        (Some(Stop::Drained), _) => Outcome::Released,
-        (_, TaskError::Retry { .. }) => Outcome::Failed {
-            reason: Reason::Error,
-            again: true,
-        },
-        (_, TaskError::Cancelled) => Outcome::Stopped,
-        (_, TaskError::Fail { .. } | TaskError::WorldMoved { .. }) => Outcome::Failed {
-            reason: Reason::Error,
-            again: false,
-        },
-    };
-    Some((outcome, None, message))
+        Err(error) => {
+            let (outcome, message) = failure(error, stop);
+            (report.outcome, report.message) = (outcome, Some(message));
+        }
+    }
+    Some(report)
+}
+
+fn failure(error: TaskError, stop: Option<Stop>) -> (Outcome, String) {
+    let message = error.to_string();
+    let failed = |reason, again| Outcome::Failed { reason, again };
+    match (stop, error) {
+        (Some(Stop::Timeout), _) => (
+            failed(Reason::Timeout, true),
+            "it took longer than its timeout".to_owned(),
+        ),
+        (Some(Stop::Requested), _) => (Outcome::Stopped, message),
+        (Some(Stop::Drained), _) => (Outcome::Released, message),
+        // Where nobody is asked, another try starts from what the world is by then.
+        (_, TaskError::Retry { .. } | TaskError::WorldMoved { .. }) => (failed(Reason::Error, true), message),
+        (_, TaskError::Cancelled) => (Outcome::Stopped, message),
+        (_, TaskError::Fail { .. }) => (failed(Reason::Error, false), message),
+    }
 }
 
 /// What a plugin is started with.
+#[derive(Clone)]
 pub(super) struct Prepared {
     /// Rendered `with`.
     pub input: Value,
     /// The plugin's surroundings.
     pub ctx: Ctx,
+    /// Say what it would do instead of doing it.
+    pub preview: bool,
 }
 
-async fn prepare(shared: &Arc<Shared>, claim: &Claim, stop: &StopSwitch) -> Result<Prepared, TaskError> {
-    let around = shared
-        .store
-        .surroundings(claim)
-        .await
-        .map_err(|e| TaskError::retry_chain(&e))?;
-    let task = claim.task();
-    if task.gate.is_some() {
-        return Err(TaskError::fail(
-            "this version cannot judge gates; the task stays closed",
-        ));
+impl Attempting<'_> {
+    /// Renders the input and lays out the folders.
+    pub async fn prepare(&self) -> Result<Prepared, TaskError> {
+        let Self {
+            shared, claim, stop, ..
+        } = self;
+        let task = claim.task();
+        let input = template::render_value(&task.with, &self.scope).map_err(|e| TaskError::fail_chain(&e))?;
+        let folders = folders(shared, claim);
+        lay_out(&folders, &claim.flow, &task.files)
+            .await
+            .map_err(TaskError::retry)?;
+        let attempt = identity(claim, &self.around);
+        let host: Arc<dyn Host> = Arc::new(super::host::StoreHost::new(shared.store.clone(), claim));
+        let mut ctx = Ctx::new(attempt, folders, stop.token.clone(), host);
+        ctx.params = self.around.params.clone();
+        ctx.env = environment(shared, &task.env, &self.scope)?;
+        Ok(Prepared {
+            input,
+            ctx,
+            preview: false,
+        })
     }
-    let scope = scope(claim, &around);
-    let input = template::render_value(&task.with, &scope).map_err(|e| TaskError::fail_chain(&e))?;
-    let folders = folders(shared, claim);
-    lay_out(&folders, &claim.flow, &task.files)
-        .await
-        .map_err(TaskError::retry)?;
-    let attempt = identity(claim, &around);
-    let host: Arc<dyn Host> = Arc::new(super::host::StoreHost::new(shared.store.clone(), claim));
-    let mut ctx = Ctx::new(attempt, folders, stop.token.clone(), host);
-    ctx.params = around.params;
-    ctx.env = environment(shared, &task.env, &scope)?;
-    Ok(Prepared { input, ctx })
+
+    /// Runs the plugin; answers its outputs.
+    pub async fn run(&self, prepared: Prepared) -> Result<Value, TaskError> {
+        let outputs = self.call(prepared).await?;
+        let size = outputs.to_string().len();
+        if size > OUTPUT_CAP {
+            return Err(TaskError::fail(format_args!(
+                "the outputs are {size} bytes of JSON, more than {OUTPUT_CAP}; hand large data on as an artifact"
+            )));
+        }
+        Ok(outputs)
+    }
+
+    /// Asks the plugin what it would do.
+    pub async fn preview(&self, prepared: &Prepared) -> Result<Preview, TaskError> {
+        let prepared = Prepared {
+            preview: true,
+            ..prepared.clone()
+        };
+        serde_json::from_value(self.call(prepared).await?).map_err(TaskError::fail)
+    }
+
+    async fn call(&self, prepared: Prepared) -> Result<Value, TaskError> {
+        match self.claim.task().isolation {
+            Isolation::Process => child::run(self.shared, self.claim, prepared, self.stop).await,
+            Isolation::Inline => inline(self.shared, self.claim, prepared, self.stop).await,
+        }
+    }
 }
 
 fn environment(
@@ -191,29 +264,6 @@ async fn lay_out(folders: &Folders, flow: &Flow, files: &[String]) -> io::Result
     Ok(())
 }
 
-async fn execute(
-    shared: &Arc<Shared>,
-    claim: &Claim,
-    (prepared, stop): (Prepared, &StopSwitch),
-) -> Result<Value, TaskError> {
-    let alarm = alarm(claim.task().timeout, stop.clone());
-    let result = match claim.task().isolation {
-        Isolation::Process => child::run(shared, claim, prepared, stop).await,
-        Isolation::Inline => inline(shared, claim, prepared, stop).await,
-    };
-    if let Some(alarm) = alarm {
-        alarm.abort();
-    }
-    let outputs = result?;
-    let size = outputs.to_string().len();
-    if size > OUTPUT_CAP {
-        return Err(TaskError::fail(format_args!(
-            "the outputs are {size} bytes of JSON, more than {OUTPUT_CAP}; hand large data on as an artifact"
-        )));
-    }
-    Ok(outputs)
-}
-
 /// Pulls the switch when the attempt has taken its time.
 fn alarm(timeout: Option<Duration>, stop: StopSwitch) -> Option<tokio::task::JoinHandle<()>> {
     let timeout = timeout?;
@@ -236,7 +286,10 @@ async fn inline(
         .get(name)
         .cloned()
         .ok_or_else(|| TaskError::fail(format_args!("this worker has no plugin `{name}`")))?;
-    let mut task = tokio::spawn(async move { plugin.run(&prepared.ctx, prepared.input).await });
+    let mut task = tokio::spawn(async move {
+        let Prepared { input, ctx, preview } = prepared;
+        inside::act(plugin.as_ref(), (&ctx, input), preview).await
+    });
     let done = tokio::select! {
         done = &mut task => done,
         () = late(stop) => {

@@ -99,6 +99,7 @@ async fn talk(
     let ctx = prepared.ctx;
     let start = Start {
         plugin: claim.task().uses.clone(),
+        preview: prepared.preview,
         input: prepared.input,
         attempt: ctx.attempt.clone(),
         folders: ctx.folders.clone(),

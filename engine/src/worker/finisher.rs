@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use crate::clock;
+use crate::store::Store;
 use crate::store::advance::Report;
 
 /// Reports in one transaction at most.
@@ -46,6 +47,9 @@ async fn commit(shared: &Arc<Shared>, batch: Vec<Report>, over: &CancellationTok
                 batch.iter().for_each(|r| shared.forget((r.run, r.idx, r.epoch)));
                 done.handed.into_iter().for_each(|claim| shared.begin(claim));
                 shared.wake.notify_one();
+                if done.gated {
+                    supersede(shared.store.clone());
+                }
                 return;
             }
             Err(error) if error.is_passing() && !over.is_cancelled() => {
@@ -65,4 +69,16 @@ async fn commit(shared: &Arc<Shared>, batch: Vec<Report>, over: &CancellationTok
             }
         }
     }
+}
+
+/// Closes what older runs still ask at a gate just reached; what fails here is left to the scheduler's sweep.
+fn supersede(store: Store) {
+    tokio::spawn(async move {
+        if let Err(error) = store.supersede_approvals(clock::now()).await {
+            tracing::warn!(
+                error = crate::plugin::chain(&error),
+                "superseding older approvals failed"
+            );
+        }
+    });
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lock;
 use super::pipe::{Reader, Start, ToChild, ToWorker, Writer};
-use crate::plugin::{Ctx, Emission, Host, HostCall, HostError, Registry, TaskError};
+use crate::plugin::{Ctx, Emission, ErasedPlugin, Host, HostCall, HostError, Registry, TaskError};
 
 type Questions = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Result<Value, HostError>>>>>;
 
@@ -65,9 +65,22 @@ async fn run(
     let mut ctx = Ctx::new(start.attempt, start.folders, cancel, host);
     ctx.params = start.params;
     ctx.env = start.env;
-    let task = tokio::spawn(async move { plugin.run(&ctx, start.input).await });
+    let task = tokio::spawn(async move { act(plugin.as_ref(), (&ctx, start.input), start.preview).await });
     task.await
         .unwrap_or_else(|error| Err(TaskError::fail(format_args!("the plugin panicked: {error}"))))
+}
+
+/// Runs a plugin, or asks it what it would do; answers its outputs, or its preview.
+pub(super) async fn act(
+    plugin: &dyn ErasedPlugin,
+    (ctx, input): (&Ctx, Value),
+    preview: bool,
+) -> Result<Value, TaskError> {
+    if !preview {
+        return plugin.run(ctx, input).await;
+    }
+    let preview = plugin.preview(ctx, input).await?;
+    serde_json::to_value(preview).map_err(TaskError::fail)
 }
 
 /// Takes answers and the wish to stop. When the worker is gone, so is the reason to live.

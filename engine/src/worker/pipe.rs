@@ -29,6 +29,8 @@ pub(super) enum ToChild {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Start {
     pub plugin: String,
+    /// Say what it would do instead of doing it.
+    pub preview: bool,
     pub input: Value,
     pub attempt: Attempt,
     pub folders: Folders,

@@ -6,6 +6,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod gates;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -107,7 +109,12 @@ impl Plugin for Child {
 }
 
 fn registry() -> Registry {
-    Registry::default().with(Here).with(Child)
+    Registry::default()
+        .with(Here)
+        .with(Child)
+        .with(gates::Give)
+        .with(gates::Mover::<false>)
+        .with(gates::Mover::<true>)
 }
 
 /// Not a test: what the child processes of the tests below run. Without the mark it does nothing.

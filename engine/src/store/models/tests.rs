@@ -7,12 +7,14 @@
 )]
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::clock;
 use crate::plan::Outcome;
 use crate::plugin::{AliasMove, Artifact, HostError, ModelVersion, NewVersion};
 use crate::store::leases::Holder;
+use crate::store::ledger::{Entry, append};
 use crate::store::tests::{Bench, task};
 use crate::store::{Result, StoreError};
 
@@ -99,12 +101,14 @@ impl Shop {
         found.map(|v| v.version)
     }
 
-    /// `(kind, actor, body)` of all ledger entries.
+    /// `(kind, actor, body)` of all ledger entries but the decisions of people.
     async fn ledger(&self) -> Vec<(String, String, Value)> {
-        sqlx::query_as("select kind, actor, body::jsonb from ledger order by seq")
-            .fetch_all(self.bench.store.pool())
-            .await
-            .unwrap()
+        sqlx::query_as(
+            "select kind, actor, body::jsonb from ledger where kind <> 'approval_decided' order by seq",
+        )
+        .fetch_all(self.bench.store.pool())
+        .await
+        .unwrap()
     }
 
     async fn execute(&self, sql: &'static str, holder: Holder) {
@@ -128,30 +132,46 @@ impl Shop {
     /// An approval, given by two people on what production was then, that opened the gate of a task run.
     async fn approved(&self, holder: Holder, production: Option<i64>) -> Uuid {
         let (id, pool) = (clock::new_id(), self.bench.store.pool());
-        let evidence = json!({ "world": { "alias": "m@production", "version": production } });
+        let evidence = json!({ "world": { "alias": "m@production", "version": production } }).to_string();
+        let digest = hex::encode(Sha256::digest(&evidence));
         sqlx::query(
             "insert into approval (id, run, idx, flow, task, state, evidence, digest, requester, by, required,
                allow_requester, asked_at, expires_at, on_expire, closed_at)
-             values ($1, $2, $3, 'f', 't', 'approved', $4, repeat('d', 64), 'test', '{}', 2, false, now(), now(), 'reject', now())",
+             values ($1, $2, $3, 'f', 't', 'approved', $4::text::json, $5, 'test', '{}', 2, false, now(), now(), 'reject', now())",
         )
         .bind(id)
         .bind(holder.run.0)
         .bind(holder.idx as i32)
-        .bind(sqlx::types::Json(evidence))
+        .bind(evidence)
+        .bind(&digest)
         .execute(pool)
         .await
         .unwrap();
         for (actor, second) in [("berta", 2), ("anna", 1)] {
             sqlx::query(
-                "insert into vote values ($1, $2, 'approve', null, repeat('d', 64), now() + $3 * interval '1 second')",
+                "insert into vote values ($1, $2, 'approve', null, $4, now() + $3 * interval '1 second')",
             )
             .bind(id)
             .bind(actor)
             .bind(second)
+            .bind(&digest)
             .execute(pool)
             .await
             .unwrap();
         }
+        self.bench
+            .store
+            .transact(move |conn| {
+                let entry = Entry {
+                    kind: "approval_decided".to_owned(),
+                    actor: "anna".to_owned(),
+                    run: Some(holder.run),
+                    body: json!({ "approval": id }),
+                };
+                Box::pin(async move { append(conn, entry, clock::now()).await })
+            })
+            .await
+            .unwrap();
         sqlx::query("update task_run set opened_by = $3 where run = $1 and idx = $2")
             .bind(holder.run.0)
             .bind(holder.idx as i32)
@@ -373,9 +393,14 @@ async fn an_approval_opens_the_way_only_from_what_it_showed() {
     shop.promote(mover, &to(3, Some(2))).await.unwrap();
     let (kind, actor, body) = shop.ledger().await.remove(2);
     assert_eq!((kind.as_str(), actor.as_str()), ("alias_moved", "anna, berta"));
+    let digest: String = sqlx::query_scalar("select digest from approval where id = $1")
+        .bind(approval)
+        .fetch_one(shop.bench.store.pool())
+        .await
+        .unwrap();
     assert_eq!(
         (&body["approval"], &body["evidence"]),
-        (&json!(approval), &json!("d".repeat(64)))
+        (&json!(approval), &json!(digest))
     );
     let told: (String, Option<Uuid>) =
         sqlx::query_as("select actor, approval from alias_move where alias = 'production' and number = 3")

@@ -190,17 +190,21 @@ async fn many_guesses_at_once_count_one_by_one() {
 #[tokio::test]
 async fn an_unknown_name_leaves_the_same_trace_as_a_known_one() {
     let door = Door::open().await;
-    let started = clock::monotonic();
-    assert!(!door.enters("anna", "wrong horse", door.now).await);
-    let known = started.elapsed();
-    let started = clock::monotonic();
-    assert!(!door.enters("nobody", "wrong horse", door.now).await);
-    let unknown = started.elapsed();
+    let quickest = async |name: &str| {
+        let mut quickest = Duration::MAX;
+        for _ in 0..4 {
+            let started = clock::monotonic();
+            assert!(!door.enters(name, "wrong horse", door.now).await);
+            quickest = quickest.min(started.elapsed());
+        }
+        quickest
+    };
+    let (known, unknown) = (quickest("anna").await, quickest("nobody").await);
     assert!(
-        unknown > known / 4,
+        unknown > known / 3 && known > unknown / 3,
         "{unknown:?} for an unknown name, {known:?} for a known one"
     );
-    let traces: i64 = sqlx::query_scalar("select count(*) from sign_in_try where count = 1")
+    let traces: i64 = sqlx::query_scalar("select count(*) from sign_in_try where count = 4")
         .fetch_one(door.store.pool())
         .await
         .unwrap();
