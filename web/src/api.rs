@@ -6,6 +6,8 @@ mod openapi;
 mod runs;
 mod stream;
 
+pub use stream::is_over;
+
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};

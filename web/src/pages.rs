@@ -1,8 +1,22 @@
 //! The pages: one file each, with its handler, its view struct, and a template of the same name.
 
+pub mod approval;
+pub mod approvals;
 pub mod error;
+pub mod flow;
+pub mod flows;
 mod frame;
+pub mod ledger;
+pub mod model;
+pub mod models;
+pub mod overview;
+mod readable;
+pub mod run;
+pub mod runs;
+pub mod schedules;
+mod shared;
 mod sign_in;
+pub mod workers;
 
 use askama::Template;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -14,9 +28,22 @@ use crate::problem::Problem;
 use crate::route::Route;
 
 pub fn routes() -> Vec<Route> {
-    let mut routes = sign_in::routes();
-    routes.extend(Vec::new());
-    routes
+    let pages = [
+        sign_in::routes(),
+        overview::routes(),
+        approvals::routes(),
+        approval::routes(),
+        runs::routes(),
+        run::routes(),
+        flows::routes(),
+        flow::routes(),
+        models::routes(),
+        model::routes(),
+        schedules::routes(),
+        workers::routes(),
+        ledger::routes(),
+    ];
+    pages.into_iter().flatten().collect()
 }
 
 /// A page.

@@ -179,6 +179,11 @@ impl Badge {
             reason: reason.map(plain),
         }
     }
+
+    /// Whether it shows this state.
+    pub fn is(&self, state: &str) -> bool {
+        self.state == state
+    }
 }
 
 impl fmt::Display for Badge {

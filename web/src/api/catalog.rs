@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tidegate_engine::clock;
 use tidegate_engine::graph::{Flow, Task};
-use tidegate_engine::view::{AliasMove, FlowSummary, LedgerEntry, Model, ModelVersion, Page};
+use tidegate_engine::view::{AliasMove, FlowSummary, LedgerEntry, LedgerReport, Model, ModelVersion, Page};
 
 use super::{Asked, Body, limit};
 use crate::app::App;
@@ -30,6 +30,7 @@ pub fn routes() -> Vec<Route> {
             workers,
         ),
         Route::get("/api/v1/ledger", "Entries of the ledger, newest first", ledger).answering(&[200, 400]),
+        Route::get("/api/v1/ledger/verify", "Walks the ledger's chain", verify),
     ]
 }
 
@@ -120,4 +121,8 @@ async fn ledger(
     Asked(place): Asked<Place>,
 ) -> Result<Body<Page<LedgerEntry>>, Problem> {
     Ok(Body(app.store.ledger((place.cursor, limit(place.limit)?)).await?))
+}
+
+async fn verify(State(app): State<App>) -> Result<Body<LedgerReport>, Problem> {
+    Ok(Body(app.store.verify_ledger().await?))
 }

@@ -1,0 +1,191 @@
+//! `/flows/{name}`: graph, schedules, recent runs, and the form that triggers one.
+
+mod form;
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use tidegate_engine::clock;
+use tidegate_engine::command::{self, CommandError, Request};
+use tidegate_engine::graph::{Flow, Task};
+use tidegate_engine::spec::params::{ParamProblem, from_texts};
+use tidegate_engine::view::FlowSummary;
+
+use super::schedules::ScheduleCard;
+use super::shared::{RunRow, history};
+use super::{Frame, html, see};
+use crate::app::App;
+use crate::draw::graph::{self, Node};
+use crate::guard::{Visitor, fields};
+use crate::problem::Problem;
+use crate::route::Route;
+use crate::words::{Drawn, count};
+
+use form::Field;
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::get("/flows/{name}", "A flow", show).answering(&[200, 404]),
+        Route::post("/flows/{name}/runs", "Creates a run", trigger).answering(&[303, 404, 409, 422]),
+    ]
+}
+
+/// The page.
+#[derive(Template)]
+#[template(path = "flow.html")]
+pub struct FlowPage {
+    frame: Frame,
+    name: String,
+    description: Option<String>,
+    owner: Option<String>,
+    tags: Vec<String>,
+    number: i64,
+    hash: String,
+    graph: Drawn,
+    tasks: Vec<TaskLine>,
+    task_count: String,
+    schedules: Vec<ScheduleCard>,
+    history: Drawn,
+    runs: Vec<RunRow>,
+    fields: Vec<Field>,
+    problems: Vec<String>,
+    key: String,
+}
+
+/// A task of the flow.
+struct TaskLine {
+    name: String,
+    uses: String,
+    description: Option<String>,
+    needs: String,
+    gate: String,
+}
+
+/// What was sent with the form, and what was wrong with it.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// Names and texts, as they came.
+    pub texts: Vec<(String, String)>,
+    /// What does not fit.
+    pub problems: Vec<ParamProblem>,
+    /// What else stood in the way.
+    pub notice: Option<String>,
+}
+
+impl FlowPage {
+    /// Draws it.
+    pub fn new((summary, flow): (&FlowSummary, &Flow), sent: &Sent, frame: Frame) -> Self {
+        let tasks = flow.graph.tasks();
+        let unknown = |problem: &&ParamProblem| !flow.params.contains_key(&problem.param);
+        let elsewhere = sent.problems.iter().filter(unknown).map(ToString::to_string);
+        Self {
+            name: summary.name.clone(),
+            description: summary.description.clone(),
+            owner: summary.owner.clone(),
+            tags: summary.tags.clone(),
+            number: summary.number,
+            hash: summary.version.chars().take(12).collect(),
+            graph: graph::draw(&tasks.iter().map(node).collect::<Vec<_>>()),
+            tasks: tasks.iter().map(|task| TaskLine::new(flow, task)).collect(),
+            task_count: count(tasks.len(), "task"),
+            schedules: summary
+                .schedules
+                .iter()
+                .map(|schedule| ScheduleCard::new(schedule, &frame))
+                .collect(),
+            history: history(&summary.recent, frame.now),
+            runs: RunRow::all(&summary.recent, &frame).into_iter().take(8).collect(),
+            fields: flow.params.iter().map(|param| Field::new(param, sent)).collect(),
+            problems: elsewhere.chain(sent.notice.clone()).collect(),
+            key: clock::new_id().to_string(),
+            frame,
+        }
+    }
+}
+
+fn node(task: &Task) -> Node {
+    Node {
+        name: task.name.to_string(),
+        note: task.uses.clone(),
+        state: None,
+        gated: task.gate.is_some(),
+        needs: task.needs.iter().map(|need| *need as usize).collect(),
+    }
+}
+
+impl TaskLine {
+    fn new(flow: &Flow, task: &Task) -> Self {
+        let needs = task.needs.iter().map(|&need| flow.graph.task(need).name.as_str());
+        let gate = task.gate.as_ref().map(|gate| {
+            let rules = (!gate.rules.is_empty()).then(|| count(gate.rules.len(), "rule"));
+            let people = gate.approval.as_ref().map(|_| "an approval".to_owned());
+            rules.into_iter().chain(people).collect::<Vec<_>>().join(" and ")
+        });
+        Self {
+            name: task.name.to_string(),
+            uses: task.uses.clone(),
+            description: task.description.clone(),
+            needs: needs.collect::<Vec<_>>().join(", "),
+            gate: gate.unwrap_or_default(),
+        }
+    }
+}
+
+async fn load(app: &App, name: &str) -> Result<(FlowSummary, Arc<Flow>), Problem> {
+    let found = app.store.flow(name, clock::now()).await?;
+    found.ok_or_else(|| Problem::not_found("flow", name))
+}
+
+async fn show(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let (summary, flow) = load(&app, &name).await?;
+    let frame = Frame::load(&app, &visitor, "/flows", clock::now()).await;
+    let page = FlowPage::new((&summary, &flow), &Sent::default(), frame);
+    Ok(html(StatusCode::OK, &page))
+}
+
+/// What does not fit is shown at its field, with what was typed.
+async fn trigger(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let (summary, flow) = load(&app, &name).await?;
+    let texts: Vec<(String, String)> = fields(&body)
+        .into_iter()
+        .filter_map(|(key, text)| Some((key.strip_prefix("param.")?.to_owned(), text)))
+        .filter(|(_, text)| !text.is_empty())
+        .collect();
+    // The form's own key: a second click on it is the same request.
+    let key = crate::guard::field(&body, "key");
+    let (problems, notice, status) = match from_texts(&flow, &texts) {
+        Err(problems) => (problems, None, StatusCode::UNPROCESSABLE_ENTITY),
+        Ok(params) => {
+            let asked = (name.as_str(), Request { params }, "manual", key.as_deref());
+            match command::trigger(&app.store, &visitor.actor, asked, clock::now()).await {
+                Ok(done) => return Ok(see(&format!("/runs/{}", done.run.summary.id))),
+                Err(CommandError::Params(problems)) => (problems, None, StatusCode::UNPROCESSABLE_ENTITY),
+                Err(error @ CommandError::KeyReused { .. }) => {
+                    let notice = "This form was sent before with other params; send it once more.";
+                    (Vec::new(), Some(notice.to_owned()), Problem::from(error).status)
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    let sent = Sent {
+        texts,
+        problems,
+        notice,
+    };
+    let frame = Frame::load(&app, &visitor, "/flows", clock::now()).await;
+    Ok(html(status, &FlowPage::new((&summary, &flow), &sent, frame)))
+}
