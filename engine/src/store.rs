@@ -227,4 +227,4 @@ pub(crate) fn maybe_instant(row: &sqlx::postgres::PgRow, column: &str) -> Result
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,7 +3,8 @@
 //! ```text
 //! claim loop ──► attempt (inline, or a child process) ──► finisher ──► one transaction for all that ended meanwhile
 //!     ▲             ▲                                         │ hands over the next task of the run
-//!     └─ wake       └──── heart: renews all leases; what is lost, told to stop, or past its margin is ended
+//!     └─ wake       ├──── scribe: logs, metrics, progress
+//!                   └──── heart: renews all leases; what is lost, told to stop, or past its margin is ended
 //! ```
 //!
 //! A worker that cannot renew by lease − margin, on its own monotonic clock, ends its attempts before the lease does: nobody else
@@ -17,6 +18,7 @@ mod heart;
 mod host;
 pub mod inside;
 mod pipe;
+mod scribe;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -29,6 +31,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::scribe::Scribe;
 use crate::clock;
 use crate::id::{Epoch, RunId, TaskIdx};
 use crate::plugin::Registry;
@@ -106,6 +109,7 @@ struct Shared {
     id: Uuid,
     config: WorkerConfig,
     store: Store,
+    scribe: Arc<Scribe>,
     registry: Registry,
     wake: Arc<Notify>,
     running: Mutex<BTreeMap<(RunId, TaskIdx), Running>>,
@@ -126,6 +130,7 @@ pub async fn run(
         id,
         config,
         store,
+        scribe: Arc::default(),
         registry,
         wake,
         running: Mutex::default(),
@@ -136,6 +141,8 @@ pub async fn run(
     let over = CancellationToken::new();
     let heart = tokio::spawn(heart::beat(Arc::clone(&shared), over.clone()));
     let finisher = tokio::spawn(finisher::collect(Arc::clone(&shared), inbox, over.clone()));
+    let writer = scribe::write(Arc::clone(&shared.scribe), shared.store.clone(), over.clone());
+    let writer = tokio::spawn(writer);
     while !stop.is_cancelled() {
         if let Err(error) = claim_round(&shared).await {
             tracing::warn!(
@@ -151,7 +158,7 @@ pub async fn run(
     }
     drain(&shared).await;
     over.cancel();
-    let _ = tokio::join!(heart, finisher);
+    let _ = tokio::join!(heart, finisher, writer);
     shared.store.dismiss_worker(id).await
 }
 

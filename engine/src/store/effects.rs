@@ -7,6 +7,7 @@
 mod tests;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -68,6 +69,13 @@ pub struct Batch {
     pub points: Vec<Point>,
 }
 
+impl Batch {
+    /// Nothing was said.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.points.is_empty()
+    }
+}
+
 /// `done` of `total` units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -102,9 +110,9 @@ fn keys<'a>(holders: impl Iterator<Item = &'a Holder>) -> Keys {
 
 impl Store {
     /// Writes a batch; answers the attempts that hold their lease. What the others said is dropped.
-    pub async fn write_batch(&self, batch: Batch) -> Result<BTreeSet<Holder>> {
+    pub async fn write_batch(&self, batch: Arc<Batch>) -> Result<BTreeSet<Holder>> {
         self.transact(move |conn| {
-            let batch = batch.clone();
+            let batch = Arc::clone(&batch);
             Box::pin(async move {
                 let named = batch.lines.iter().map(|l| l.holder);
                 let named: BTreeSet<Holder> = named.chain(batch.points.iter().map(|p| p.holder)).collect();

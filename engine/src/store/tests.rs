@@ -27,13 +27,13 @@ use crate::retry::RetryPolicy;
 use crate::state::Reason;
 use crate::state::run::RunState;
 
-pub(super) struct Bench {
+pub(crate) struct Bench {
     pub store: Store,
     pub now: Timestamp,
-    _database: Database,
+    _database: Option<Database>,
 }
 
-pub(super) fn task(name: &str, needs: &[TaskIdx], attempts: u32) -> Task {
+pub(crate) fn task(name: &str, needs: &[TaskIdx], attempts: u32) -> Task {
     Task {
         name: TaskName::new(name).unwrap(),
         uses: "noop".to_owned(),
@@ -74,12 +74,19 @@ fn flow(tasks: Vec<Task>) -> Flow {
 impl Bench {
     pub async fn with(tasks: Vec<Task>) -> Self {
         let database = postgres::database().await;
-        let store = Store::connect(&database.url, 8).await.unwrap();
+        let mut bench = Self::at(&database.url, tasks).await;
+        bench._database = Some(database);
+        bench
+    }
+
+    /// On a server of the test's own.
+    pub async fn at(url: &str, tasks: Vec<Task>) -> Self {
+        let store = Store::connect(url, 8).await.unwrap();
         store.migrate().await.unwrap();
         let bench = Self {
             store,
             now: clock::now(),
-            _database: database,
+            _database: None,
         };
         assert_eq!(bench.apply(tasks).await, Applied::Created);
         bench
@@ -164,7 +171,7 @@ impl Bench {
     }
 }
 
-pub(super) fn report(claim: &Claim, outcome: Outcome) -> Report {
+pub(crate) fn report(claim: &Claim, outcome: Outcome) -> Report {
     Report {
         run: claim.run,
         idx: claim.idx,

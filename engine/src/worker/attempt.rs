@@ -13,7 +13,7 @@ use super::{Shared, Stop, StopSwitch, child, gate, inside};
 use crate::clock;
 use crate::graph::Flow;
 use crate::plan::Outcome;
-use crate::plugin::{Attempt, Ctx, Folders, Host, Isolation, Preview, TaskError, chain};
+use crate::plugin::{Attempt, Ctx, Emission, Folders, Host, Isolation, Level, Preview, TaskError, chain};
 use crate::state::Reason;
 use crate::store::advance::Report;
 use crate::store::approvals::Reached;
@@ -44,13 +44,26 @@ pub(super) struct Attempting<'a> {
 
 /// Runs one attempt. `None`: its lease is gone, there is nobody to tell.
 pub(super) async fn run(shared: &Arc<Shared>, claim: Claim, stop: &StopSwitch) -> Option<Report> {
+    let holder = claim.holder();
+    shared.scribe.open(holder);
     let alarm = alarm(claim.task().timeout, stop.clone());
     let result = go(shared, &claim, stop).await;
     if let Some(alarm) = alarm {
         alarm.abort();
     }
     let _ = tokio::fs::remove_dir_all(folders(shared, &claim).work).await;
-    report(&claim, result, stop.why())
+    let Some(report) = report(&claim, result, stop.why()) else {
+        shared.scribe.forget(holder);
+        return None;
+    };
+    if let (Some(text), Outcome::Failed { .. }) = (report.message.clone(), report.outcome) {
+        let level = Level::Error;
+        let said = Emission::Log { level, text };
+        shared.scribe.take_in(holder, said, clock::now());
+    }
+    // The report ends the lease, and with it what may be written.
+    shared.scribe.close(holder, clock::now()).await;
+    Some(report)
 }
 
 async fn go(shared: &Arc<Shared>, claim: &Claim, stop: &StopSwitch) -> Result<End, TaskError> {
@@ -145,7 +158,7 @@ impl Attempting<'_> {
             .await
             .map_err(TaskError::retry)?;
         let attempt = identity(claim, &self.around);
-        let host: Arc<dyn Host> = Arc::new(super::host::StoreHost::new(shared.store.clone(), claim));
+        let host: Arc<dyn Host> = Arc::new(super::host::StoreHost::new(shared, claim));
         let mut ctx = Ctx::new(attempt, folders, stop.token.clone(), host);
         ctx.params = self.around.params.clone();
         ctx.env = environment(shared, &task.env, &self.scope)?;

@@ -54,13 +54,13 @@ async fn a_batch_writes_for_those_who_hold_their_lease_and_may_be_repeated() {
         lines: vec![line(a, 1, "one"), line(b, 1, "eins"), line(a, 2, "two")],
         points: vec![point(a, 1, 0.5), point(b, 1, 0.25)],
     };
-    let held = bench.store.write_batch(batch.clone()).await.unwrap();
+    let held = bench.store.write_batch(batch.clone().into()).await.unwrap();
     assert_eq!(held.into_iter().collect::<Vec<_>>(), [a, b]);
     assert!(bench.report(&claims[1], Outcome::Succeeded).await);
     let mut again = batch;
     again.lines.push(line(b, 2, "zwei"));
     again.points = vec![point(a, 1, 0.75), point(b, 1, 9.0)];
-    let held = bench.store.write_batch(again).await.unwrap();
+    let held = bench.store.write_batch(again.into()).await.unwrap();
     assert_eq!(held.into_iter().collect::<Vec<_>>(), [a], "b has ended");
     assert_eq!(
         lines(&bench, a).await,
@@ -85,19 +85,24 @@ async fn the_log_of_a_lost_attempt_says_so_at_its_end_and_then_no_more() {
         lines: vec![line(a, 1, "one"), line(a, 2, "two")],
         points: Vec::new(),
     };
-    bench.store.write_batch(batch).await.unwrap();
+    bench.store.write_batch(batch.into()).await.unwrap();
     bench.expire_leases().await;
     let late = Batch {
         lines: vec![line(a, 3, "three")],
         points: vec![point(a, 1, 1.0)],
     };
     assert!(
-        bench.store.write_batch(late.clone()).await.unwrap().is_empty(),
+        bench
+            .store
+            .write_batch(late.clone().into())
+            .await
+            .unwrap()
+            .is_empty(),
         "an expired lease"
     );
     assert_eq!(bench.store.reap(bench.now).await.unwrap(), 2);
     assert!(
-        bench.store.write_batch(late).await.unwrap().is_empty(),
+        bench.store.write_batch(late.into()).await.unwrap().is_empty(),
         "a lost one"
     );
     let expected = [
@@ -116,7 +121,7 @@ async fn the_log_of_a_lost_attempt_says_so_at_its_end_and_then_no_more() {
         lines: vec![line(heir, 1, "anew")],
         points: Vec::new(),
     };
-    bench.store.write_batch(batch).await.unwrap();
+    bench.store.write_batch(batch.into()).await.unwrap();
     assert_eq!(lines(&bench, heir).await, [said(1, "info", "anew")]);
     bench.audit().await;
 }
@@ -130,7 +135,7 @@ async fn a_gap_and_a_foreign_epoch_are_found_by_the_auditor() {
         lines: vec![line(holder, 1, "one"), line(holder, 3, "three")],
         points: Vec::new(),
     };
-    bench.store.write_batch(batch).await.unwrap();
+    bench.store.write_batch(batch.into()).await.unwrap();
     sqlx::query("insert into metric select run, idx, epoch + 1, 'm', 1, 1, now() from lease")
         .execute(bench.store.pool())
         .await
