@@ -59,7 +59,7 @@ pub struct OpenedOn {
 }
 
 impl Store {
-    /// Notes that a gate opened by its rules; a lost lease notes nothing. Closes what older runs still ask at this gate.
+    /// Notes that a gate opened by its rules; a lost lease notes nothing.
     pub async fn note_open_gate(&self, claim: &Claim, rules: &[JudgedRule], now: Timestamp) -> Result<()> {
         let rules = text_of(&rules)?;
         sqlx::query(
@@ -75,7 +75,6 @@ impl Store {
         .bind(pg(now))
         .execute(self.pool())
         .await?;
-        self.supersede_approvals(now).await?;
         Ok(())
     }
 

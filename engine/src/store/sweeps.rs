@@ -57,7 +57,14 @@ impl Store {
     async fn close_all(&self, ids: Vec<Uuid>, how: Close, now: Timestamp) -> Result<usize> {
         let mut closed = 0;
         for id in ids {
-            closed += usize::from(self.close_one(id, how, now).await?);
+            match self.close_one(id, how, now).await {
+                Ok(done) => closed += usize::from(done),
+                Err(error) if error.is_passing() => return Err(error),
+                // One that cannot be closed keeps no other open.
+                Err(error) => {
+                    tracing::error!(approval = %id, error = crate::plugin::chain(&error), "an approval cannot be closed");
+                }
+            }
         }
         Ok(closed)
     }

@@ -72,7 +72,7 @@ async fn commit(shared: &Arc<Shared>, batch: Vec<Report>, over: &CancellationTok
 }
 
 /// Closes what older runs still ask at a gate just reached; what fails here is left to the scheduler's sweep.
-fn supersede(store: Store) {
+pub(super) fn supersede(store: Store) {
     tokio::spawn(async move {
         if let Err(error) = store.supersede_approvals(clock::now()).await {
             tracing::warn!(

@@ -11,6 +11,7 @@
 //! An attempt that asks ends: while people think, the task run holds no slot and no lease.
 
 use super::attempt::{Attempting, End, Prepared};
+use super::finisher;
 use crate::canonical;
 use crate::clock;
 use crate::gate::{ApprovalSpec, Evidence, Gate, JudgedRule, Opening};
@@ -32,6 +33,7 @@ pub(super) async fn pass(attempting: &Attempting<'_>, gate: &Gate) -> Result<End
             let (store, claim) = (&attempting.shared.store, attempting.claim);
             let noted = store.note_open_gate(claim, &rules, clock::now()).await;
             noted.map_err(trouble)?;
+            finisher::supersede(store.clone());
             let prepared = attempting.prepare().await?;
             attempting.run(prepared).await.map(End::Outputs)
         }

@@ -600,6 +600,104 @@ async fn a_yes_and_a_cancellation_at_once_start_nothing_after_the_cancellation()
     court.bench.audit().await;
 }
 
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum By {
+    Yes,
+    No,
+    Time,
+    Cancel,
+    Newer,
+}
+
+impl By {
+    const ALL: [Self; 5] = [Self::Yes, Self::No, Self::Time, Self::Cancel, Self::Newer];
+
+    fn state(self) -> &'static str {
+        match self {
+            Self::Yes => "approved",
+            Self::No => "rejected",
+            Self::Time => "expired",
+            Self::Cancel => "void",
+            Self::Newer => "superseded",
+        }
+    }
+}
+
+impl Court {
+    /// Tries to close an approval; losing is no error.
+    async fn close_by(&self, by: By, asked: &Approval) {
+        let (store, now) = (&self.bench.store, self.bench.now);
+        let answer = match by {
+            By::Yes => self.decide(&approver("anna"), asked.id, yes(&asked.digest)).await,
+            By::No => self.decide(&approver("ben"), asked.id, no(&asked.digest)).await,
+            By::Time => return store.expire_approvals(now).await.map(drop).unwrap(),
+            By::Newer => return store.supersede_approvals(now).await.map(drop).unwrap(),
+            By::Cancel => {
+                let run = RunId(asked.run);
+                return store
+                    .cancel_run(run, Reason::Requested, now)
+                    .await
+                    .map(drop)
+                    .unwrap();
+            }
+        };
+        match answer {
+            Ok(_) | Err(CommandError::Decided { .. } | CommandError::Expired { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn cancel(&self, run: RunId) {
+        let cancelled = self
+            .bench
+            .store
+            .cancel_run(run, Reason::Requested, self.bench.now)
+            .await;
+        cancelled.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_two_ends_come_at_once_an_approval_has_one() {
+    let court = Court::open().await;
+    for one in By::ALL {
+        for other in By::ALL {
+            let asked = court.asked().await;
+            let newer = court.bench.run().await;
+            let claim = court.bench.claim(1).await.pop().unwrap();
+            if [one, other].contains(&By::Newer) {
+                court
+                    .bench
+                    .store
+                    .note_open_gate(&claim, &[], court.bench.now)
+                    .await
+                    .unwrap();
+            }
+            let late = [one, other].contains(&By::Time);
+            if late {
+                court.end_time(asked.id).await;
+            }
+            tokio::join!(court.close_by(one, &asked), court.close_by(other, &asked));
+            let state = court.approval(asked.id).await.state;
+            // A vote that comes after the end is what closes it as expired.
+            let possible = [one, other].map(|by| match by {
+                By::Yes | By::No if late => "expired",
+                by => by.state(),
+            });
+            assert!(
+                possible.contains(&state.as_str()),
+                "{one:?} and {other:?}: {state}"
+            );
+            assert!(court.bench.claim(9).await.len() <= 1, "{one:?} and {other:?}");
+            court.cancel(newer).await;
+            court.cancel(RunId(asked.run)).await;
+            court.bench.expire_leases().await;
+            court.bench.store.reap(court.bench.now).await.unwrap();
+        }
+    }
+    court.bench.audit().await;
+}
+
 #[tokio::test]
 async fn what_comes_too_late_is_refused_even_before_a_sweep_has_seen_it() {
     let mut court = Court::open().await;
@@ -705,6 +803,15 @@ async fn a_newer_run_at_the_same_gate_closes_the_older_approval_and_no_other() {
         .note_open_gate(claim, &[], court.bench.now)
         .await
         .unwrap();
+    assert_eq!(
+        court
+            .bench
+            .store
+            .supersede_approvals(court.bench.now)
+            .await
+            .unwrap(),
+        1
+    );
     assert_eq!(
         court.approval(newer.id).await.state,
         "superseded",
