@@ -28,6 +28,7 @@ pub mod people;
 pub mod read;
 pub mod runs;
 pub mod schedules;
+mod sessions;
 mod sweeps;
 mod text;
 pub mod votes;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::super::advance::Report;
+use super::super::claim::Claim;
 use super::super::people::NewPerson;
 use super::super::runs::NewRun;
 use super::super::tests::{Bench, report, task};
@@ -148,6 +149,17 @@ impl Court {
         decision: Decision,
     ) -> Result<Approval, CommandError> {
         decide(&self.bench.store, actor, (approval, decision), self.bench.now).await
+    }
+
+    async fn supersede(&self) -> usize {
+        let now = self.bench.now;
+        self.bench.store.supersede_approvals(now).await.unwrap()
+    }
+
+    /// The gate of a claimed task run opens by its rules.
+    async fn opens(&self, claim: &Claim) {
+        let now = self.bench.now;
+        self.bench.store.note_open_gate(claim, &[], now).await.unwrap();
     }
 
     async fn end_time(&self, approval: Uuid) {
@@ -666,12 +678,7 @@ async fn whatever_two_ends_come_at_once_an_approval_has_one() {
             let newer = court.bench.run().await;
             let claim = court.bench.claim(1).await.pop().unwrap();
             if [one, other].contains(&By::Newer) {
-                court
-                    .bench
-                    .store
-                    .note_open_gate(&claim, &[], court.bench.now)
-                    .await
-                    .unwrap();
+                court.opens(&claim).await;
             }
             let late = [one, other].contains(&By::Time);
             if late {
@@ -744,25 +751,9 @@ async fn what_comes_too_late_is_refused_even_before_a_sweep_has_seen_it() {
 async fn a_newer_run_at_the_same_gate_closes_the_older_approval_and_no_other() {
     let court = Court::open().await;
     let older = court.asked().await;
-    assert_eq!(
-        court
-            .bench
-            .store
-            .supersede_approvals(court.bench.now)
-            .await
-            .unwrap(),
-        0
-    );
+    assert_eq!(court.supersede().await, 0);
     let newer = court.asked().await;
-    assert_eq!(
-        court
-            .bench
-            .store
-            .supersede_approvals(court.bench.now)
-            .await
-            .unwrap(),
-        1
-    );
+    assert_eq!(court.supersede().await, 1);
     assert_eq!(court.approval(older.id).await.state, "superseded");
     assert_eq!(
         court.states(older.run).await,
@@ -776,47 +767,23 @@ async fn a_newer_run_at_the_same_gate_closes_the_older_approval_and_no_other() {
         panic!("{late:?}")
     };
     assert!(why.contains("newer run"), "{why}");
+    court.bench.audit().await;
+}
 
-    // In another version the gate's task is another position; its name is what counts.
-    court
-        .bench
-        .apply(vec![task("before", &[], 1), gated("t"), task("b", &[], 1)])
-        .await;
-    let new = court.bench.run().await;
+#[tokio::test]
+async fn in_another_version_the_same_gate_is_that_of_the_task_of_the_same_name() {
+    let court = Court::open().await;
+    let older = court.asked().await;
+    let tasks = vec![task("before", &[], 1), gated("t"), task("b", &[], 1)];
+    court.bench.apply(tasks).await;
+    court.bench.run().await;
     let claims = court.bench.claim(9).await;
-    assert_eq!(
-        court
-            .bench
-            .store
-            .supersede_approvals(court.bench.now)
-            .await
-            .unwrap(),
-        0
-    );
-    let claim = claims
-        .iter()
-        .find(|claim| claim.run == new && claim.idx == 1)
-        .unwrap();
-    court
-        .bench
-        .store
-        .note_open_gate(claim, &[], court.bench.now)
-        .await
-        .unwrap();
-    assert_eq!(
-        court
-            .bench
-            .store
-            .supersede_approvals(court.bench.now)
-            .await
-            .unwrap(),
-        1
-    );
-    assert_eq!(
-        court.approval(newer.id).await.state,
-        "superseded",
-        "whatever the newer gate came to"
-    );
+    for (idx, closed) in [(0, 0), (2, 0), (1, 1)] {
+        let claim = claims.iter().find(|claim| claim.idx == idx).unwrap();
+        court.opens(claim).await;
+        assert_eq!(court.supersede().await, closed, "task {idx}");
+    }
+    assert_eq!(court.approval(older.id).await.state, "superseded");
     court.bench.audit().await;
 }
 
