@@ -6,6 +6,8 @@
 //! EASE is fitted on the same two folds as the baseline of every run.
 
 mod fit;
+#[cfg(test)]
+mod movielens;
 mod settings;
 mod store;
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! Prints what each model reaches on a CSV of interactions: `user,item,value,seconds`, with a header line.
+//! Prints what each model reaches on a CSV of interactions (`user,item,value,seconds`, with a header line) or, without one,
+//! on the last 30 days of the generated world.
 //!
-//! `cargo run -p tidegate-learn --example baselines -- events.csv`
+//! `cargo run -p tidegate-learn --example baselines -- [events.csv] [T10 U20 R20] [ease item_knn two_tower ranker]`
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -10,6 +11,7 @@
 use std::time::Instant;
 
 use tidegate_learn::evaluate::Options;
+use tidegate_learn::generate::{self, LearningEvent};
 use tidegate_learn::interval::Bootstrap;
 use tidegate_learn::item_knn::{self, ItemKnn};
 use tidegate_learn::popularity::{self, Popularity};
@@ -20,21 +22,30 @@ use tidegate_learn::{ease, ranker, two_tower};
 
 type Failure = Box<dyn std::error::Error>;
 
+const PROTOCOLS: [&str; 3] = ["T10", "U20", "R20"];
+
 fn main() -> Result<(), Failure> {
-    let path = std::env::args().nth(1).ok_or("which CSV?")?;
+    let (files, words): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|word| word.ends_with(".csv"));
+    let data = match files.first() {
+        Some(path) => read(path)?,
+        None => generated(),
+    };
+    let (protocols, models): (Vec<String>, Vec<String>) = words
+        .into_iter()
+        .partition(|word| PROTOCOLS.contains(&word.as_str()));
+    for name in PROTOCOLS {
+        if protocols.is_empty() || protocols.iter().any(|wanted| wanted == name) {
+            protocol(name, &data, &models)?;
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &str) -> Result<Interactions, Failure> {
     let text = std::fs::read_to_string(path)?;
-    let events = text
-        .lines()
-        .skip(1)
-        .map(event)
-        .collect::<Result<Vec<Event>, Failure>>()?;
-    let data = Interactions::from_events(&events);
-    let temporal = Holdout::Temporal { fraction: 0.1 };
-    let last = Holdout::UserLast { fraction: 0.2 };
-    protocol("T10", &data, temporal, temporal)?;
-    protocol("U20", &data, last, last)?;
-    let random = |seed| Holdout::RandomUser { fraction: 0.2, seed };
-    protocol("R20", &data, random(1), random(2))
+    let events: Result<Vec<Event>, Failure> = text.lines().skip(1).map(event).collect();
+    Ok(Interactions::from_events(&events?))
 }
 
 fn event(line: &str) -> Result<Event, Failure> {
@@ -49,7 +60,35 @@ fn event(line: &str) -> Result<Event, Failure> {
     })
 }
 
-fn protocol(name: &str, data: &Interactions, holdout: Holdout, validation: Holdout) -> Result<(), Failure> {
+fn generated() -> Interactions {
+    let params = generate::Params::default();
+    let first = params.start + i64::from(params.days - 30) * 86_400;
+    let event = |event: &LearningEvent| Event {
+        user: event.user_id,
+        item: event.item_id,
+        value: event.value.unwrap_or(0.0),
+        ts: event.ts_micros / 1_000_000,
+    };
+    let events = generate::world(&params).events;
+    let events: Vec<Event> = events
+        .iter()
+        .map(event)
+        .filter(|event| event.ts >= first)
+        .collect();
+    Interactions::from_events(&events)
+}
+
+/// What is held out of all, and what of the training part where a model chooses.
+fn holdouts(name: &str) -> [Holdout; 2] {
+    match name {
+        "T10" => [Holdout::Temporal { fraction: 0.1 }; 2],
+        "U20" => [Holdout::UserLast { fraction: 0.2 }; 2],
+        _ => [1, 97].map(|seed| Holdout::RandomUser { fraction: 0.2, seed }),
+    }
+}
+
+fn protocol(name: &str, data: &Interactions, models: &[String]) -> Result<(), Failure> {
+    let [holdout, validation] = holdouts(name);
     let split = Split::new(data, holdout);
     let train = &split.train;
     println!(
@@ -57,58 +96,92 @@ fn protocol(name: &str, data: &Interactions, holdout: Holdout, validation: Holdo
         train.len(),
         split.test.len()
     );
-    let popular = timed(&split, None, || {
+    let mut bench = Bench {
+        split: &split,
+        models,
+        popular: None,
+        ease: None,
+    };
+    bench.popular = bench.timed("popularity", || {
         Ok(Popularity::fit(train, popularity::Params::default()))
     })?;
-    timed(&split, Some(&popular), || {
+    bench.timed("item_knn", || {
         Ok(ItemKnn::fit(train, item_knn::Params::default()))
     })?;
-    let retrieval = two_tower::Params {
+    bench.ease = bench.timed("ease", || {
+        Ok(ease::Ease::fit(train, ease::Params::default(), &mut Silent)?)
+    })?;
+    let towers = two_tower::Params {
         validation,
         ..Default::default()
     };
+    bench.timed("two_tower", || {
+        Ok(two_tower::TwoTower::fit(train, &towers, None, &mut Silent)?)
+    })?;
     let ranking = ranker::Params {
-        retrieval,
+        validation,
         ..Default::default()
     };
-    timed(&split, Some(&popular), || {
-        Ok(ease::Ease::fit(train, ease::Params::default(), &mut Silent)?)
-    })?;
-    timed(&split, Some(&popular), || {
-        Ok(two_tower::TwoTower::fit(train, &retrieval, None, &mut Silent)?)
-    })?;
-    timed(&split, Some(&popular), || {
-        Ok(ranker::Ranker::fit(train, &ranking, None, &mut Silent)?)
+    bench.timed("ranker", || {
+        let model = ranker::Ranker::fit(train, &ranking, None, &mut Silent)?;
+        println!(
+            "  {} trees; {:.2?}",
+            model.scorer().forest().trees().len(),
+            model.scorer().weights()
+        );
+        Ok(model)
     })?;
     Ok(())
 }
 
-fn timed<M: Recommender>(
-    split: &Split,
-    popular: Option<&Evaluation>,
-    fit: impl FnOnce() -> Result<M, Failure>,
-) -> Result<Evaluation, Failure> {
-    let start = Instant::now();
-    let model = fit()?;
-    let seconds = start.elapsed().as_secs_f64();
-    let judged = evaluate(&model, split, &Options::default())?;
-    let points =
-        [Metric::Ndcg, Metric::Recall, Metric::Precision].map(|metric| judged.point(metric).unwrap_or(0.0));
-    print!(
-        "  {:<10} {:.4} / {:.4} / {:.4}",
-        model.kind(),
-        points[0],
-        points[1],
-        points[2]
-    );
-    print!("  n {}  {seconds:.2} s", judged.users.len());
-    if let Some(popular) = popular {
-        let lift = judged.change(popular, Metric::Ndcg, &Bootstrap::default())??;
+struct Bench<'a> {
+    split: &'a Split,
+    models: &'a [String],
+    popular: Option<Evaluation>,
+    ease: Option<Evaluation>,
+}
+
+impl Bench<'_> {
+    fn timed<M: Recommender>(
+        &self,
+        name: &str,
+        fit: impl FnOnce() -> Result<M, Failure>,
+    ) -> Result<Option<Evaluation>, Failure> {
+        let wanted = self.models.is_empty() || self.models.iter().any(|model| model == name);
+        if !wanted && !["popularity", "ease"].contains(&name) {
+            return Ok(None);
+        }
+        let start = Instant::now();
+        let model = fit()?;
+        let seconds = start.elapsed().as_secs_f64();
+        let judged = evaluate(
+            &model,
+            self.split,
+            &Options {
+                max_tie_share: 1.0,
+                ..Options::default()
+            },
+        )?;
+        let points = [Metric::Ndcg, Metric::Recall, Metric::Precision]
+            .map(|metric| judged.point(metric).unwrap_or(0.0));
         print!(
-            "  over popularity {:+.3} [{:+.3}, {:+.3}]",
-            lift.value, lift.low, lift.high
+            "  {name:<10} {:.4} / {:.4} / {:.4}",
+            points[0], points[1], points[2]
         );
+        print!(
+            "  n {}  ties {:.3}  {seconds:.2} s",
+            judged.users.len(),
+            judged.tie_share
+        );
+        for (other, against) in [(&self.popular, "popularity"), (&self.ease, "EASE")] {
+            let Some(other) = other else { continue };
+            let change = judged.change(other, Metric::Ndcg, &Bootstrap::default())??;
+            print!(
+                "  over {against} {:+.3} [{:+.3}, {:+.3}]",
+                change.value, change.low, change.high
+            );
+        }
+        println!();
+        Ok(Some(judged))
     }
-    println!();
-    Ok(judged)
 }

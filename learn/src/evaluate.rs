@@ -19,7 +19,7 @@ pub struct Options {
     pub k: usize,
     /// Among which items the held-out ones must be found.
     pub candidates: CandidateSet,
-    /// The evaluation fails where a larger share of lists is tied at its end; 1 allows all ties.
+    /// The evaluation fails where a larger share of lists is tied at its end: such a metric would measure the tie rule. 1 allows all.
     pub max_tie_share: f64,
 }
 
@@ -28,7 +28,7 @@ impl Default for Options {
         Self {
             k: 10,
             candidates: CandidateSet::Full,
-            max_tie_share: 1.0,
+            max_tie_share: 0.1,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::recommender::{Query, Recommender, Standing, Visit};
 pub struct Params {
     /// Added to the cosine's denominator, so that few co-visits weigh little.
     pub shrink: f32,
-    /// Neighbours kept per item.
+    /// Neighbours kept per item: the visited items that may speak for it.
     pub neighbours: usize,
 }
 
@@ -29,7 +29,7 @@ impl Default for Params {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ItemKnn {
     items: IdMap,
-    /// `offsets[i]..offsets[i + 1]` are the neighbours of item `i`, by ascending index.
+    /// `offsets[i]..offsets[i + 1]` are the items that have item `i` among their neighbours, by ascending index.
     offsets: Vec<usize>,
     neighbours: Vec<(u32, f32)>,
     popularity: Vec<f32>,
@@ -47,20 +47,17 @@ impl ItemKnn {
                 |counts, item| neighbours(item, &by_user, &by_item, params, counts),
             )
             .collect();
-        let mut offsets = vec![0];
-        for list in &lists {
-            offsets.push(offsets[offsets.len() - 1] + list.len());
-        }
+        let (offsets, neighbours) = turned(&lists);
         let popularity = data.popularity().iter().map(|count| *count as f32).collect();
         Self {
             items: data.items().as_ref().clone(),
             offsets,
-            neighbours: lists.concat(),
+            neighbours,
             popularity,
         }
     }
 
-    /// Neighbours of an item with their similarities, by ascending index.
+    /// The items among whose neighbours this one is, with their similarities, by ascending index: whom a visit speaks for.
     pub fn neighbours(&self, item: u32) -> &[(u32, f32)] {
         &self.neighbours[self.offsets[item as usize]..self.offsets[item as usize + 1]]
     }
@@ -102,6 +99,21 @@ impl ItemKnn {
             scores[*neighbour as usize] += weight * similarity;
         }
     }
+}
+
+/// The lists by neighbour instead of by item, one after the other, and where each begins.
+fn turned(lists: &[Vec<(u32, f32)>]) -> (Vec<usize>, Vec<(u32, f32)>) {
+    let mut entries: Vec<(u32, u32, f32)> = Vec::with_capacity(lists.iter().map(Vec::len).sum());
+    for (item, list) in lists.iter().enumerate() {
+        entries.extend(
+            list.iter()
+                .map(|(neighbour, similarity)| (*neighbour, item as u32, *similarity)),
+        );
+    }
+    entries.sort_unstable_by_key(|entry| (entry.0, entry.1));
+    let start = |neighbour: usize| entries.partition_point(|entry| (entry.0 as usize) < neighbour);
+    let offsets = (0..=lists.len()).map(start).collect();
+    (offsets, entries.iter().map(|entry| (entry.1, entry.2)).collect())
 }
 
 fn neighbours(

@@ -40,7 +40,7 @@ impl Default for Params {
             trees: 60,
             leaves: 15,
             learning_rate: 0.06,
-            min_rows: 200,
+            min_rows: 100,
             min_hessian: 1e-3,
             l2: 0.0,
             truncation: 30,
@@ -60,18 +60,34 @@ pub struct Table {
     pub labels: Vec<u8>,
     /// Rows per group, in order; they sum to the number of rows.
     pub groups: Vec<usize>,
+    /// The score per row that the trees start from and correct; empty means 0 everywhere.
+    pub start: Vec<f64>,
+}
+
+/// What goes along with a training.
+pub struct Course<'a> {
+    /// What [`Observer::checkpoint`] was offered; the result is that of the uninterrupted training.
+    pub resume: Option<&'a [u8]>,
+    /// Who watches.
+    pub observer: &'a mut dyn Observer,
+    /// Asked before each tree whether one more is wanted.
+    pub goes_on: &'a mut dyn FnMut(&Forest) -> bool,
 }
 
 impl Forest {
     /// Trains; the same table and parameters give the same forest with any number of threads.
-    ///
-    /// `resume` takes what [`Observer::checkpoint`] was offered; the result is that of the uninterrupted training.
-    pub fn fit(
-        table: &Table,
-        params: &Params,
-        resume: Option<&[u8]>,
-        observer: &mut dyn Observer,
-    ) -> Result<Self, TrainError> {
-        train::fit(table, params, resume, observer)
+    pub fn fit(table: &Table, params: &Params, observer: &mut dyn Observer) -> Result<Self, TrainError> {
+        let goes_on = &mut |_: &Self| true;
+        let course = Course {
+            resume: None,
+            observer,
+            goes_on,
+        };
+        train::fit(table, params, course)
+    }
+
+    /// The same as long as it is wanted.
+    pub fn fit_while(table: &Table, params: &Params, course: Course<'_>) -> Result<Self, TrainError> {
+        train::fit(table, params, course)
     }
 }

@@ -6,7 +6,7 @@
 //! - [`data`], [`split`], [`generate`]: events, held-out events, made-up events;
 //! - [`metrics`], [`evaluate`], [`interval`]: what a list is worth, over users, with its uncertainty;
 //! - [`recommender`], [`progress`]: what all models share;
-//! - [`popularity`], [`item_knn`], [`ease`], [`two_tower`], [`lambdamart`], [`ranker`]: the models;
+//! - [`popularity`], [`item_knn`], [`ease`], [`two_tower`], [`lambdamart`], [`spectral`], [`ranker`]: the models;
 //! - [`model_file`], [`model`], [`onnx`]: how models are kept and served.
 
 pub mod data;
@@ -26,6 +26,7 @@ pub mod progress;
 mod random;
 pub mod ranker;
 pub mod recommender;
+pub mod spectral;
 pub mod split;
 pub mod two_tower;
 

@@ -10,7 +10,6 @@ mod graph;
 mod proto;
 
 use crate::ease::Ease;
-use crate::lambdamart::Forest;
 use crate::ranker::Ranker;
 use crate::recommender::Recommender;
 use crate::two_tower::TwoTower;
@@ -81,14 +80,18 @@ pub fn two_tower(model: &TwoTower) -> Export {
 
 /// Features of candidates in, their scores out. The features are those of [`crate::ranker::FEATURES`].
 pub fn ranker(model: &Ranker) -> Export {
-    forest(model.forest())
-}
-
-/// Rows of features in, their scores out.
-pub fn forest(forest: &Forest) -> Export {
+    let (weights, forest) = (model.scorer().weights(), model.scorer().forest());
+    let width = weights.len() as i64;
     let mut graph = Graph::new("ranker");
-    graph.trees("features", "score", forest);
-    let inputs = vec![Tensor::new("features", "float32", &[-1, forest.width() as i64])];
+    graph.floats("weights", &[width, 1], weights);
+    if forest.trees().is_empty() {
+        graph.node("MatMul", &["features", "weights"], "score");
+    } else {
+        graph.node("MatMul", &["features", "weights"], "straight");
+        graph.trees("features", "correction", forest);
+        graph.node("Add", &["straight", "correction"], "score");
+    }
+    let inputs = vec![Tensor::new("features", "float32", &[-1, width])];
     let outputs = vec![Tensor::new("score", "float32", &[-1, 1])];
     Export {
         bytes: graph.finish(&inputs, &outputs),

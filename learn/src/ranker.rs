@@ -1,58 +1,75 @@
-//! Two-stage ranking: EASE picks candidates, trees for lists order them by twenty features.
+//! Two-stage ranking: EASE picks candidates, a second stage orders them by what else is known.
 //!
-//! The trees learn on a fold inside the training data: the first stage and all statistics are fitted on its
-//! earlier part, the labels are its held-out part. Then first stage and statistics are fitted anew on everything.
-//! Features are shares, ranks and logarithms, so that this last step hardly moves them.
+//! The second stage learns on folds inside the training data, from candidates that were scored without knowledge of their
+//! labels ([`labels`]): first a weighted sum of signals that starts as the first stage's own order and stays it where nothing is
+//! gained ([`blend`]), then trees for lists on top of it, as many as pay on users they don't learn from ([`score`]). Then first
+//! stage and statistics are fitted anew on everything; features are shares, ranks and deviations, so that this hardly moves them.
 
+mod blend;
 mod features;
+mod follow;
+mod labels;
+mod score;
+#[cfg(test)]
+mod tests;
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use blend::straight;
 pub use features::FEATURES;
 use features::Facts;
+use labels::List;
+use score::Check;
+pub use score::Scorer;
 
-use crate::data::{Csr, IdMap, Interactions, Row};
+use crate::data::{IdMap, Interactions};
 use crate::ease;
 use crate::item_knn;
-use crate::lambdamart::{self, Forest, Table};
+use crate::lambdamart::{self, Course, Forest};
 use crate::model_file::{FileError, Reader, Writer};
-use crate::progress::{Observer, Progress, Silent, TrainError, report};
-use crate::random;
-use crate::recommender::{Query, Recommender, Standing, Visit};
-use crate::split::Split;
-use crate::two_tower;
+use crate::progress::{Observer, Progress, TrainError, report};
+use crate::recommender::{Query, Recommender, Standing};
+use crate::spectral;
+use crate::split::Holdout;
 
 /// How to train.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Params {
-    /// Its `validation` is the fold that gives the labels; should be cut like the test that is to come. The rest
-    /// belongs to the two towers, which are no part of this ranker.
-    pub retrieval: two_tower::Params,
+    /// The folds that give the labels; should be cut like the test that is to come.
+    pub validation: Holdout,
+    /// How many of them.
+    pub folds: u32,
+    /// About how many lists of all folds are learnt from, at most.
+    pub lists: usize,
     /// The first stage.
     pub ease: ease::Params,
     /// Neighbour features.
     pub neighbours: item_knn::Params,
-    /// The second stage.
+    /// Features of common dimensions.
+    pub spectral: spectral::Params,
+    /// The trees.
     pub forest: lambdamart::Params,
     /// How many candidates of the first stage are re-ranked.
     pub candidates: usize,
-    /// Share of the candidates without a label that the trees learn from.
+    /// Share of the candidates without a label that the second stage learns from.
     pub negatives: f64,
-    /// Decides which.
+    /// Decides which, and which users choose.
     pub seed: u64,
 }
 
 impl Default for Params {
     fn default() -> Self {
         Self {
-            retrieval: two_tower::Params::default(),
+            validation: Holdout::UserLast { fraction: 0.1 },
+            folds: 3,
+            lists: 8000,
             ease: ease::Params::default(),
             neighbours: item_knn::Params::default(),
+            spectral: spectral::Params::default(),
             forest: lambdamart::Params::default(),
             candidates: 200,
-            negatives: 1.0,
+            negatives: 0.25,
             seed: 0,
         }
     }
@@ -62,7 +79,7 @@ impl Default for Params {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ranker {
     facts: Facts,
-    forest: Forest,
+    scorer: Scorer,
     candidates: usize,
 }
 
@@ -95,22 +112,35 @@ impl Ranker {
             loss: None,
         };
         report(observer, stage(0))?;
-        let table = table(data, params)?;
+        let lists = labels::lists(data, params)?;
         report(observer, stage(1))?;
-        let forest = Forest::fit(&table, &params.forest, resume, observer)?;
+        let weights = blend::fit(&lists);
+        let (check, learn): (Vec<&List>, Vec<&List>) = lists.iter().partition(|list| list.checks());
+        let mut table = labels::table(&learn, params);
+        let rows = table.features.chunks_exact(table.width);
+        table.start = rows.map(|row| straight(&weights, row)).collect();
+        let mut check = Check::new(&weights, &check);
+        let course = Course {
+            resume,
+            observer: &mut *observer,
+            goes_on: &mut |forest| check.goes_on(forest),
+        };
+        let forest = Forest::fit_while(&table, &params.forest, course)?;
+        let forest = forest.prefix(check.kept());
+        let scorer = Scorer { weights, forest };
         report(observer, stage(2))?;
         let facts = Facts::fit(data, params)?;
         report(observer, stage(3))?;
         Ok(Self {
             facts,
-            forest,
+            scorer,
             candidates: params.candidates,
         })
     }
 
     /// The second stage.
-    pub fn forest(&self) -> &Forest {
-        &self.forest
+    pub fn scorer(&self) -> &Scorer {
+        &self.scorer
     }
 
     /// The first stage.
@@ -131,7 +161,7 @@ impl Ranker {
             features,
         };
         let writer = Writer::new("ranker", serde_json::json!(meta));
-        self.forest.write(self.facts.write(writer)).finish()
+        self.scorer.write(self.facts.write(writer)).finish()
     }
 
     /// Reads what [`Self::to_bytes`] wrote.
@@ -141,104 +171,11 @@ impl Ranker {
         if meta.features != FEATURES {
             return Err(FileError::Inconsistent("features"));
         }
-        let (facts, forest) = (Facts::read(&reader)?, Forest::read(&reader)?);
-        if forest.width() != FEATURES.len() {
-            return Err(FileError::Inconsistent("width of the trees"));
-        }
         Ok(Self {
-            facts,
-            forest,
+            facts: Facts::read(&reader)?,
+            scorer: Scorer::read(&reader)?,
             candidates: meta.candidates,
         })
-    }
-}
-
-/// One group per user of the fold who has a held-out item among the candidates.
-fn table(data: &Interactions, params: &Params) -> Result<Table, TrainError> {
-    let split = Split::new(data, params.retrieval.validation);
-    if split.train.is_empty() || split.test.is_empty() {
-        return Err(TrainError::TooLittleData("no events in the validation fold"));
-    }
-    let facts = Facts::fit(&split.train, params)?;
-    let (train, test) = (split.train.by_user(), Csr::from_interactions(&split.test));
-    let group = |user: u32| {
-        let history = visits(train.of(user), data.items(), facts.items());
-        let held = test
-            .row(user)
-            .iter()
-            .filter_map(|item| facts.items().index(data.items().id(*item)));
-        let held: Vec<u32> = held.collect();
-        let last = history.last()?.ts;
-        let query = Query {
-            user: data.users().id(user),
-            history: &history,
-            at: split.cut.unwrap_or(last),
-        };
-        labelled(&facts, &query, &held, params)
-    };
-    let groups: Vec<Option<Group>> = (0..train.len() as u32).into_par_iter().map(group).collect();
-    let mut table = Table {
-        width: FEATURES.len(),
-        ..Table::default()
-    };
-    for group in groups.into_iter().flatten() {
-        table.groups.push(group.labels.len());
-        table.features.extend(group.features);
-        table.labels.extend(group.labels);
-    }
-    if table.groups.is_empty() {
-        return Err(TrainError::TooLittleData(
-            "no held-out item of the validation fold among the candidates",
-        ));
-    }
-    Ok(table)
-}
-
-struct Group {
-    features: Vec<f32>,
-    labels: Vec<u8>,
-}
-
-fn labelled(facts: &Facts, query: &Query<'_>, held: &[u32], params: &Params) -> Option<Group> {
-    let (items, features) = facts.features(query, params.candidates);
-    let mut group = Group {
-        features: Vec::new(),
-        labels: Vec::new(),
-    };
-    let limit = (params.negatives * u32::MAX as f64) as u64;
-    for (item, row) in items.iter().zip(features.chunks_exact(FEATURES.len())) {
-        let positive = held.binary_search(item).is_ok();
-        let draw =
-            random::mix(params.seed ^ random::mix(query.user as u64 ^ random::mix(u64::from(*item)))) >> 32;
-        if positive || draw <= limit {
-            group.features.extend_from_slice(row);
-            group.labels.push(u8::from(positive));
-        }
-    }
-    let positives = group.labels.iter().filter(|label| **label > 0).count();
-    (positives > 0 && positives < group.labels.len()).then_some(group)
-}
-
-fn visits(rows: &[Row], from: &IdMap, to: &IdMap) -> Vec<Visit> {
-    let visit = |row: &Row| {
-        Some(Visit {
-            item: to.index(from.id(row.item))?,
-            value: row.value,
-            ts: row.ts,
-        })
-    };
-    rows.iter().filter_map(visit).collect()
-}
-
-impl Facts {
-    fn fit(data: &Interactions, params: &Params) -> Result<Self, TrainError> {
-        let data = data.compacted();
-        let ease = ease::Ease::fit(&data, params.ease, &mut Silent)?;
-        Ok(Self::new(
-            &data,
-            ease,
-            item_knn::ItemKnn::fit(&data, params.neighbours),
-        ))
     }
 }
 
@@ -251,7 +188,7 @@ impl Recommender for Ranker {
         self.facts.items()
     }
 
-    /// Candidates by the trees; all other items below them, in the order of the first stage.
+    /// Candidates by the second stage; all other items below them, in the order of the first stage.
     fn score(&self, query: &Query<'_>, scores: &mut [f32]) -> Standing {
         let standing = self.facts.ease.score(query, scores);
         if standing == Standing::Fallback {
@@ -260,7 +197,7 @@ impl Recommender for Ranker {
         let (items, features) = self.features(query);
         let ranked: Vec<f32> = features
             .chunks_exact(FEATURES.len())
-            .map(|row| self.forest.predict(row))
+            .map(|row| self.scorer.predict(row))
             .collect();
         let lowest = ranked.iter().copied().fold(f32::MAX, f32::min);
         let highest = scores.iter().copied().fold(f32::MIN, f32::max);

@@ -1,5 +1,4 @@
-//! Exported models give the scores of the models, by onnxruntime where a Python with it is named
-//! (`TIDEGATE_TEST_PYTHON`), and are well-formed everywhere.
+//! Exported models give the scores of the models, by the onnxruntime of the Python that `scripts/prepare test` made.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,7 +10,7 @@
     reason = "a test may look at its environment and start Python"
 )]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -91,7 +90,6 @@ fn cases() -> Vec<(&'static str, Export, Value)> {
     };
     let params = ranker::Params {
         forest,
-        retrieval: params,
         candidates: 20,
         ..Default::default()
     };
@@ -104,7 +102,7 @@ fn cases() -> Vec<(&'static str, Export, Value)> {
     });
     let expected: Vec<f32> = rows
         .chunks_exact(ranker::FEATURES.len())
-        .map(|row| ranker.forest().predict(row))
+        .map(|row| ranker.scorer().predict(row))
         .collect();
     assert!(
         expected.iter().any(|score| *score != expected[0]),
@@ -182,10 +180,18 @@ fn onnxruntime_gives_the_same_scores() {
         std::fs::write(folder.join(format!("{name}.onnx")), export.bytes).unwrap();
         std::fs::write(folder.join(format!("{name}.json")), case.to_string()).unwrap();
     }
-    if let Some(python) = std::env::var_os("TIDEGATE_TEST_PYTHON") {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx_check.py");
-        let status = Command::new(python).arg(script).arg(&folder).status().unwrap();
-        assert!(status.success());
-    }
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
+    let cache = || {
+        std::env::var_os("XDG_CACHE_HOME")
+            .map_or_else(home, PathBuf::from)
+            .join("tidegate")
+    };
+    let tools = std::env::var_os("TIDEGATE_TOOLS").map_or_else(cache, PathBuf::from);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx_check.py");
+    let python = tools.join("python/bin/python");
+    let status = Command::new(&python).arg(script).arg(&folder).status();
+    let status =
+        status.unwrap_or_else(|e| panic!("{}: {e}; `scripts/prepare test` makes it", python.display()));
+    assert!(status.success());
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -230,7 +230,12 @@ impl Work<'_> {
         let mut watch = Watch::new(self.ctx, "baseline", number, FITS);
         let fitted = Ease::fit(&split.train.compacted(), self.input.ease(), &mut watch);
         let model = fitted.map_err(|error| Failure::Train("EASE baseline", error))?;
-        Ok(scores(&evaluate(&model, split, &Options::default())?))
+        // Ties are judged where the model itself is: a baseline with many of them is no reason to train nothing.
+        let options = Options {
+            max_tie_share: 1.0,
+            ..Options::default()
+        };
+        Ok(scores(&evaluate(&model, split, &options)?))
     }
 }
 

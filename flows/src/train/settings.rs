@@ -137,13 +137,9 @@ impl Input {
             min_rows: given.min_rows as usize,
             ..base.forest
         };
-        let retrieval = two_tower::Params {
-            validation,
-            ..base.retrieval
-        };
         let candidates = given.candidates as usize;
         ranker::Params {
-            retrieval,
+            validation,
             ease: self.ease(),
             forest,
             candidates,

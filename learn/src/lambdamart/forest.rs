@@ -48,6 +48,22 @@ impl Forest {
             .sum::<f64>() as f32
     }
 
+    /// The first trees alone.
+    pub(crate) fn prefix(&self, trees: usize) -> Self {
+        Self {
+            width: self.width,
+            trees: self.trees[..trees.min(self.trees.len())].to_vec(),
+        }
+    }
+
+    /// What some of the trees add to a row's score.
+    pub(crate) fn sum_of(&self, trees: std::ops::Range<usize>, row: &[f32]) -> f64 {
+        self.trees[trees]
+            .iter()
+            .map(|tree| f64::from(leaf_of(tree, row)))
+            .sum()
+    }
+
     pub(crate) fn write(&self, writer: Writer) -> Writer {
         let sizes: Vec<u32> = self.trees.iter().map(|tree| tree.len() as u32).collect();
         let nodes = || self.trees.iter().flatten();

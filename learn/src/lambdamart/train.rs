@@ -7,9 +7,9 @@ use super::bins::Binned;
 use super::forest::leaf_of;
 use super::gradient::lambdas;
 use super::grow::grow;
-use super::{Forest, Params, Table};
+use super::{Course, Forest, Params, Table};
 use crate::model_file::{Reader, Writer};
-use crate::progress::{Observer, Progress, TrainError, report};
+use crate::progress::{Progress, TrainError, report};
 use crate::random;
 
 const CHECKPOINT: &str = "lambdamart_checkpoint";
@@ -21,18 +21,13 @@ struct State {
     data: u64,
 }
 
-pub(super) fn fit(
-    table: &Table,
-    params: &Params,
-    resume: Option<&[u8]>,
-    observer: &mut dyn Observer,
-) -> Result<Forest, TrainError> {
+pub(super) fn fit(table: &Table, params: &Params, course: Course<'_>) -> Result<Forest, TrainError> {
     check(table, params)?;
     let state = State {
         params: *params,
         data: digest(table),
     };
-    let mut forest = match resume {
+    let mut forest = match course.resume {
         Some(bytes) => restore(bytes, &state)?,
         None => Forest {
             width: table.width,
@@ -42,7 +37,7 @@ pub(super) fn fit(
     let binned = Binned::new(table, params.bins);
     let mut scores = scores_of(&forest, table);
     let mut derivatives = vec![(0.0, 0.0); scores.len()];
-    while forest.trees.len() < params.trees as usize {
+    while forest.trees.len() < params.trees as usize && (course.goes_on)(&forest) {
         differentiate(table, &scores, params, &mut derivatives);
         forest
             .trees
@@ -53,14 +48,14 @@ pub(super) fn fit(
                 quantity: "score",
             });
         }
-        observer.checkpoint(&|| {
+        course.observer.checkpoint(&|| {
             forest
                 .write(Writer::new(CHECKPOINT, serde_json::json!(state)))
                 .finish()
         });
         let done = forest.trees.len() as u32;
         report(
-            observer,
+            course.observer,
             Progress {
                 stage: STAGE,
                 done,
@@ -77,7 +72,8 @@ fn check(table: &Table, params: &Params) -> Result<(), TrainError> {
     if rows == 0 || table.width == 0 {
         return Err(TrainError::TooLittleData("no rows to rank"));
     }
-    if table.features.len() != rows * table.width || table.groups.iter().sum::<usize>() != rows {
+    let starts = table.start.is_empty() || table.start.len() == rows;
+    if table.features.len() != rows * table.width || table.groups.iter().sum::<usize>() != rows || !starts {
         return Err(TrainError::Parameter {
             name: "table",
             expected: "of matching sizes",
@@ -119,13 +115,19 @@ fn restore(bytes: &[u8], wanted: &State) -> Result<Forest, TrainError> {
 
 /// Tree by tree, as training adds them, so that a resumed training continues on the same bits.
 fn scores_of(forest: &Forest, table: &Table) -> Vec<f64> {
-    let score = |row: &[f32]| {
+    let score = |(at, row): (usize, &[f32])| {
+        let start = table.start.get(at).copied().unwrap_or(0.0);
         forest
             .trees
             .iter()
-            .fold(0.0, |sum, tree| sum + f64::from(leaf_of(tree, row)))
+            .fold(start, |sum, tree| sum + f64::from(leaf_of(tree, row)))
     };
-    table.features.par_chunks(table.width).map(score).collect()
+    table
+        .features
+        .par_chunks(table.width)
+        .enumerate()
+        .map(score)
+        .collect()
 }
 
 fn differentiate(table: &Table, scores: &[f64], params: &Params, out: &mut [(f64, f64)]) {
@@ -147,8 +149,10 @@ fn digest(table: &Table) -> u64 {
     let features = table.features.iter().map(|value| u64::from(value.to_bits()));
     let labels = table.labels.iter().map(|label| u64::from(*label));
     let groups = table.groups.iter().map(|size| *size as u64);
+    let start = table.start.iter().map(|score| score.to_bits());
     features
         .chain(labels)
+        .chain(start)
         .chain(groups)
         .fold(0, |state, value| random::mix(state ^ value))
 }

@@ -19,6 +19,35 @@ fn three_of_fifty_relevant_at_the_ends_and_in_the_middle() {
     assert_eq!(score.precision_ceiling, 0.3);
 }
 
+/// How tests/reference_metrics.py calls them.
+#[derive(serde::Deserialize)]
+struct Case {
+    list: Vec<u32>,
+    relevant: Vec<u32>,
+    #[serde(flatten)]
+    worth: std::collections::HashMap<String, [f64; 2]>,
+}
+
+#[test]
+fn ranx_and_ir_measures_give_the_same_numbers() {
+    let cases: Vec<Case> = serde_json::from_str(include_str!("../../tests/reference_metrics.json")).unwrap();
+    for case in &cases {
+        let score = score_list(&case.list, &case.relevant, 10).unwrap();
+        for metric in Metric::ALL {
+            let key = metric.key(10);
+            for theirs in case.worth[key.trim_end_matches("_at_10")] {
+                let ours = score.get(metric);
+                assert!(
+                    (ours - theirs).abs() < 5e-5,
+                    "{key} of {:?}: {ours} {theirs}",
+                    case.list
+                );
+            }
+        }
+    }
+    assert_eq!(cases.len(), 60);
+}
+
 #[test]
 fn nobody_profits_from_repeats_short_lists_or_nothing_relevant() {
     assert_eq!(score_list(&[1, 1, 1], &[1], 10).unwrap().ndcg, 1.0);

@@ -1,22 +1,32 @@
 //! What the second stage is told of a user and a candidate.
 
+use super::Params;
+use super::follow::Follow;
 use crate::data::{IdMap, Interactions};
 use crate::ease::Ease;
 use crate::item_knn::{ItemKnn, distinct};
 use crate::model_file::{FileError, Reader, Writer};
 use crate::popularity::faded;
+use crate::progress::{Silent, TrainError};
 use crate::recommender::{Query, Recommender, Visit};
+use crate::spectral::Spectral;
 
-/// Names of the features, in the order of a row.
-pub const FEATURES: [&str; 20] = [
+/// Names of the features, in the order of a row. The first is the first stage's own score; a deviation (`_z`) is the distance
+/// from the mean of the list's candidates in standard deviations.
+pub const FEATURES: [&str; 25] = [
     "ease_score",
+    "ease_z",
+    "ease_recent_z",
+    "knn_z",
+    "knn_recent_z",
+    "knn_fading_z",
+    "spectral_z",
+    "follow_z",
     "ease_share_of_best",
-    "ease_rank_log",
-    "knn_score",
     "knn_share_of_best",
-    "knn_recent_score",
-    "knn_fading_score",
-    "ease_recent_score",
+    "spectral_share_of_best",
+    "ease_rank_log",
+    "follow_score",
     "popularity_log",
     "popularity_percentile",
     "recent_popularity_log",
@@ -31,6 +41,11 @@ pub const FEATURES: [&str; 20] = [
     "popularity_above_user_mean",
 ];
 
+/// The place of the feature whose order is the first stage's.
+pub(super) const BASE: usize = 1;
+/// The places of the features that a weighted sum may add to it.
+pub(super) const SIGNS: [usize; 13] = [2, 3, 4, 5, 6, 7, 13, 14, 15, 17, 18, 19, 20];
+
 /// The last so many visits are what is "recent" of a user.
 const RECENT: usize = 5;
 const DAY: f64 = 86_400.0;
@@ -40,6 +55,8 @@ const DAY: f64 = 86_400.0;
 pub(super) struct Facts {
     pub(super) ease: Ease,
     knn: ItemKnn,
+    spectral: Spectral,
+    follow: Follow,
     /// Seconds after which a visit counts half.
     half_life: f64,
     /// [popularity log, percentile, recent log, recent percentile, trend, mean value] per item.
@@ -49,46 +66,20 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn new(data: &Interactions, ease: Ease, knn: ItemKnn) -> Self {
-        let n = data.items().len();
-        let first = data.rows().first().map_or(0, |row| row.ts);
-        let half_life = ((data.last_ts().unwrap_or(first) - first) as f64 / 10.0).max(DAY);
-        let popularity: Vec<f32> = data.popularity().iter().map(|count| *count as f32).collect();
-        let recent = faded(data, half_life);
-        let mut spans = vec![[i64::MAX, i64::MIN]; n];
-        let mut values = vec![[0.0f64; 2]; n];
-        for row in data.rows() {
-            let (span, value) = (&mut spans[row.item as usize], &mut values[row.item as usize]);
-            *span = [span[0].min(row.ts), span[1].max(row.ts)];
-            *value = [value[0] + f64::from(row.value), value[1] + 1.0];
-        }
-        let total = [
-            popularity.iter().sum::<f32>().max(1.0),
-            recent.iter().sum::<f32>().max(f32::MIN_POSITIVE),
-        ];
-        let ranks = [percentiles(&popularity), percentiles(&recent)];
-        let item = |at: usize| {
-            let shares = [
-                popularity[at] / total[0] * n as f32,
-                recent[at] / total[1] * n as f32,
-            ];
-            let mean = (values[at][0] / values[at][1].max(1.0)) as f32;
-            [
-                ln(shares[0]),
-                ranks[0][at],
-                ln(shares[1]),
-                ranks[1][at],
-                shares[1] / (shares[0] + 0.1),
-                mean,
-            ]
-        };
-        Self {
+    /// Counts and solves.
+    pub(super) fn fit(data: &Interactions, params: &Params) -> Result<Self, TrainError> {
+        let data = data.compacted();
+        let ease = Ease::fit(&data, params.ease, &mut Silent)?;
+        let (items, half_life) = facts_of_items(&data);
+        Ok(Self {
             ease,
-            knn,
+            knn: ItemKnn::fit(&data, params.neighbours),
+            spectral: Spectral::fit(&data, params.spectral),
+            follow: Follow::fit(&data),
             half_life,
-            items: (0..n).map(item).collect(),
-            spans,
-        }
+            spans: spans(&data),
+            items,
+        })
     }
 
     pub(super) fn items(&self) -> &IdMap {
@@ -99,25 +90,21 @@ impl Facts {
     pub(super) fn features(&self, query: &Query<'_>, limit: usize) -> (Vec<u32>, Vec<f32>) {
         let view = View::new(self, query);
         let candidates = self.candidates(&view, limit);
-        let best = |scores: &[f32]| {
-            candidates
-                .iter()
-                .map(|item| scores[*item as usize])
-                .fold(1e-6, f32::max)
-        };
-        let best = [best(&view.ease), best(&view.knn)];
+        let scales = view
+            .signals
+            .each_ref()
+            .map(|scores| Scale::of(scores, &candidates));
         let mut rows = Vec::with_capacity(candidates.len() * FEATURES.len());
         for (rank, item) in candidates.iter().enumerate() {
-            rows.extend(self.row(&view, *item as usize, rank, best));
+            rows.extend(self.row(&view, &scales, (*item as usize, rank)));
         }
         (candidates, rows)
     }
 
     fn candidates(&self, view: &View, limit: usize) -> Vec<u32> {
         let order = |a: &u32, b: &u32| {
-            view.ease[*b as usize]
-                .total_cmp(&view.ease[*a as usize])
-                .then(a.cmp(b))
+            let scores = &view.signals[EASE];
+            scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b))
         };
         let n = self.items.len() as u32;
         let mut items: Vec<u32> = (0..n)
@@ -131,18 +118,31 @@ impl Facts {
         items
     }
 
-    fn row(&self, view: &View, item: usize, rank: usize, best: [f32; 2]) -> [f32; FEATURES.len()] {
+    fn row(
+        &self,
+        view: &View,
+        scales: &[Scale; SIGNALS],
+        (item, rank): (usize, usize),
+    ) -> [f32; FEATURES.len()] {
         let [popularity, percentile, recent, recent_percentile, trend, value] = self.items[item];
         let [first, last] = self.spans[item];
+        let signal = |which: usize| view.signals[which][item];
+        let z = |which: usize| (signal(which) - scales[which].mean) / scales[which].deviation;
+        let share = |which: usize| signal(which) / scales[which].best;
         [
-            view.ease[item],
-            view.ease[item] / best[0],
+            signal(EASE),
+            z(EASE),
+            z(EASE_RECENT),
+            z(KNN),
+            z(KNN_RECENT),
+            z(KNN_FADING),
+            z(SPECTRAL),
+            z(FOLLOW),
+            share(EASE),
+            share(KNN),
+            share(SPECTRAL),
             ln(rank as f32),
-            view.knn[item],
-            view.knn[item] / best[1],
-            view.knn_recent[item],
-            view.knn_fading[item],
-            view.ease_recent[item],
+            signal(FOLLOW),
             popularity,
             percentile,
             recent,
@@ -163,7 +163,8 @@ impl Facts {
             .section("items", self.items().ids())
             .section("weights", self.ease.weights());
         let writer = writer.section("popularity", self.ease.popularity());
-        let writer = self.knn.write(writer).section("half_life", &[self.half_life]);
+        let writer = self.follow.write(self.spectral.write(self.knn.write(writer)));
+        let writer = writer.section("half_life", &[self.half_life]);
         writer
             .section("facts", self.items.as_flattened())
             .section("spans", self.spans.as_flattened())
@@ -178,6 +179,8 @@ impl Facts {
         let half_life = reader.sized("half_life", 1)?[0];
         let (items, spans) = (facts.as_chunks().0.to_vec(), spans.as_chunks().0.to_vec());
         Ok(Self {
+            spectral: Spectral::read(reader, ease.items())?,
+            follow: Follow::read(reader, n)?,
             ease,
             knn,
             half_life,
@@ -187,14 +190,89 @@ impl Facts {
     }
 }
 
+/// Facts per item (see [`Facts::items`]) and the half-life behind the recent ones.
+fn facts_of_items(data: &Interactions) -> (Vec<[f32; 6]>, f64) {
+    let n = data.items().len();
+    let first = data.rows().first().map_or(0, |row| row.ts);
+    let half_life = ((data.last_ts().unwrap_or(first) - first) as f64 / 10.0).max(DAY);
+    let popularity: Vec<f32> = data.popularity().iter().map(|count| *count as f32).collect();
+    let recent = faded(data, half_life);
+    let mut values = vec![[0.0f64; 2]; n];
+    for row in data.rows() {
+        let value = &mut values[row.item as usize];
+        *value = [value[0] + f64::from(row.value), value[1] + 1.0];
+    }
+    let total = [
+        popularity.iter().sum::<f32>().max(1.0),
+        recent.iter().sum::<f32>().max(f32::MIN_POSITIVE),
+    ];
+    let ranks = [percentiles(&popularity), percentiles(&recent)];
+    let item = |at: usize| {
+        let shares = [
+            popularity[at] / total[0] * n as f32,
+            recent[at] / total[1] * n as f32,
+        ];
+        let mean = (values[at][0] / values[at][1].max(1.0)) as f32;
+        let trend = shares[1] / (shares[0] + 0.1);
+        [
+            ln(shares[0]),
+            ranks[0][at],
+            ln(shares[1]),
+            ranks[1][at],
+            trend,
+            mean,
+        ]
+    };
+    ((0..n).map(item).collect(), half_life)
+}
+
+/// First and last event per item.
+fn spans(data: &Interactions) -> Vec<[i64; 2]> {
+    let mut spans = vec![[i64::MAX, i64::MIN]; data.items().len()];
+    for row in data.rows() {
+        let span = &mut spans[row.item as usize];
+        *span = [span[0].min(row.ts), span[1].max(row.ts)];
+    }
+    spans
+}
+
+/// What scores every item for a query, by its place in [`View::signals`].
+const EASE: usize = 0;
+const EASE_RECENT: usize = 1;
+const KNN: usize = 2;
+const KNN_RECENT: usize = 3;
+const KNN_FADING: usize = 4;
+const SPECTRAL: usize = 5;
+const FOLLOW: usize = 6;
+const SIGNALS: usize = 7;
+
+/// A signal over the candidates of one list.
+struct Scale {
+    mean: f32,
+    /// Never 0.
+    deviation: f32,
+    /// Never 0.
+    best: f32,
+}
+
+impl Scale {
+    fn of(scores: &[f32], candidates: &[u32]) -> Self {
+        let n = candidates.len().max(1) as f32;
+        let each = || candidates.iter().map(|item| scores[*item as usize]);
+        let mean = each().sum::<f32>() / n;
+        let variance = each().map(|score| (score - mean).powi(2)).sum::<f32>() / n;
+        Self {
+            mean,
+            deviation: variance.sqrt().max(1e-6),
+            best: each().fold(1e-6, f32::max),
+        }
+    }
+}
+
 /// All items as one query sees them.
 struct View {
     seen: Vec<u32>,
-    ease: Vec<f32>,
-    ease_recent: Vec<f32>,
-    knn: Vec<f32>,
-    knn_recent: Vec<f32>,
-    knn_fading: Vec<f32>,
+    signals: [Vec<f32>; SIGNALS],
     history: f32,
     idle: f32,
     taste: f32,
@@ -220,13 +298,21 @@ impl View {
                 &mut knn_fading,
             );
         }
+        let mut spectral = vec![0.0; n];
+        facts.spectral.score(&seen, &mut spectral);
+        let mut follow = vec![0.0; n];
+        facts.follow.score(query.history, &mut follow);
         let taste: f32 = seen.iter().map(|item| facts.items[*item as usize][0]).sum();
         Self {
-            ease: score(&facts.ease, query.history),
-            ease_recent: score(&facts.ease, recent),
-            knn: score(&facts.knn, query.history),
-            knn_recent: score(&facts.knn, recent),
-            knn_fading,
+            signals: [
+                score(&facts.ease, query.history),
+                score(&facts.ease, recent),
+                score(&facts.knn, query.history),
+                score(&facts.knn, recent),
+                knn_fading,
+                spectral,
+                follow,
+            ],
             history: ln(seen.len() as f32),
             idle: query
                 .history

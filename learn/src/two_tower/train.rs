@@ -110,9 +110,13 @@ fn choose_popularity(
     run.train("two_tower_validation", observer)?;
     let mut model = run.finish(&train, 0.0);
     let mut best = (f64::MIN, 1.0 - params.correction);
+    let any_ties = Options {
+        max_tie_share: 1.0,
+        ..Options::default()
+    };
     for choice in CHOICES {
         model.popularity = choice;
-        let evaluation = evaluate(&model, &split, &Options::default()).map_err(|_| TrainError::Diverged {
+        let evaluation = evaluate(&model, &split, &any_ties).map_err(|_| TrainError::Diverged {
             stage: "two_tower_validation",
             quantity: "score",
         })?;
