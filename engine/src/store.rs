@@ -20,6 +20,7 @@ pub mod effects;
 pub mod flows;
 pub mod leases;
 pub mod ledger;
+pub mod leftovers;
 pub mod locked;
 pub mod migrate;
 pub mod models;

@@ -17,6 +17,8 @@ mod gate;
 mod heart;
 mod host;
 pub mod inside;
+mod leftovers;
+pub mod lived;
 mod pipe;
 mod scribe;
 mod tree;
@@ -85,17 +87,26 @@ struct Running {
 #[derive(Clone, Default)]
 struct StopSwitch {
     token: CancellationToken,
+    /// Its lease is gone, whatever it was told before.
+    fenced: CancellationToken,
     why: Arc<Mutex<Option<Stop>>>,
 }
 
 impl StopSwitch {
     fn pull(&self, why: Stop) {
         lock(&self.why).get_or_insert(why);
+        if why == Stop::Fenced {
+            self.fenced.cancel();
+        }
         self.token.cancel();
     }
 
     fn why(&self) -> Option<Stop> {
-        *lock(&self.why)
+        if self.fenced.is_cancelled() {
+            Some(Stop::Fenced)
+        } else {
+            *lock(&self.why)
+        }
     }
 }
 
@@ -141,6 +152,8 @@ pub async fn run(
     let over = CancellationToken::new();
     let heart = tokio::spawn(heart::beat(Arc::clone(&shared), over.clone()));
     let finisher = tokio::spawn(finisher::collect(Arc::clone(&shared), inbox, over.clone()));
+    leftovers::tidy(&shared.store, &shared.config.home).await;
+    let keeper = tokio::spawn(leftovers::keep(Arc::clone(&shared), over.clone()));
     let writer = scribe::write(Arc::clone(&shared.scribe), shared.store.clone(), over.clone());
     let writer = tokio::spawn(writer);
     while !stop.is_cancelled() {
@@ -158,7 +171,7 @@ pub async fn run(
     }
     drain(&shared).await;
     over.cancel();
-    let _ = tokio::join!(heart, finisher, writer);
+    let _ = tokio::join!(heart, finisher, writer, keeper);
     shared.store.dismiss_worker(id).await
 }
 
@@ -224,7 +237,11 @@ impl Shared {
             epoch: claim.epoch,
             stop: stop.clone(),
         };
-        lock(&self.running).insert((claim.run, claim.idx), running);
+        let before = lock(&self.running).insert((claim.run, claim.idx), running);
+        // Lost and claimed again before the heart noticed.
+        if let Some(older) = before {
+            older.stop.pull(Stop::Fenced);
+        }
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             let key = (claim.run, claim.idx, claim.epoch);

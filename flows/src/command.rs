@@ -23,6 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tidegate_engine::plugin::{Ctx, Isolation, Level, Plugin, TaskError};
+use tidegate_engine::worker::lived;
 use tokio::process::{Child, Command as Process};
 
 use context::Files;
@@ -115,7 +116,7 @@ impl Input {
     }
 }
 
-fn start(ctx: &Ctx, input: &Input, files: &Files) -> Result<Child, TaskError> {
+async fn start(ctx: &Ctx, input: &Input, files: &Files) -> Result<Child, TaskError> {
     let mut process = input.process()?;
     let variables = context::environment(ctx, files);
     process
@@ -128,7 +129,7 @@ fn start(ctx: &Ctx, input: &Input, files: &Files) -> Result<Child, TaskError> {
         .kill_on_drop(true);
     tree::separate(&mut process);
     let program = input.argv.first().map_or("/bin/sh", String::as_str);
-    process.spawn().map_err(|e| match e.kind() {
+    lived::spawn(process).await.map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => TaskError::fail(format_args!(
             "can't start `{program}`: {e}; is it on the worker's PATH and executable?"
         )),
@@ -172,7 +173,7 @@ async fn run_program(
     files: &Files,
     log: &Arc<Log>,
 ) -> Result<ExitStatus, TaskError> {
-    let mut child = start(ctx, input, files)?;
+    let mut child = start(ctx, input, files).await?;
     let tree = Tree::of(&child, context::marker(ctx));
     let mut tail = Tail::new(files.events.clone());
     let mut pumps = tokio::task::JoinSet::new();

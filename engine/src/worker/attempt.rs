@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Shared, Stop, StopSwitch, child, gate, inside};
+use super::{Shared, Stop, StopSwitch, child, gate, inside, leftovers};
 use crate::clock;
 use crate::graph::Flow;
 use crate::plan::Outcome;
@@ -67,6 +67,7 @@ pub(super) async fn run(shared: &Arc<Shared>, claim: Claim, stop: &StopSwitch) -
 }
 
 async fn go(shared: &Arc<Shared>, claim: &Claim, stop: &StopSwitch) -> Result<End, TaskError> {
+    leftovers::clear_the_way(claim).await;
     let around = shared.store.surroundings(claim).await;
     let around = around.map_err(|e| TaskError::retry_chain(&e))?;
     let attempting = Attempting {
@@ -318,8 +319,11 @@ async fn inline(
     })
 }
 
-/// Ends when a stop was asked for and its grace is over.
+/// Ends when a stop was asked for and its grace is over. An attempt that lost its lease has none: somebody else may start soon.
 pub(super) async fn late(stop: &StopSwitch) {
     stop.token.cancelled().await;
-    clock::sleep(GRACE).await;
+    tokio::select! {
+        () = stop.fenced.cancelled() => {}
+        () = clock::sleep(GRACE) => {}
+    }
 }

@@ -6,14 +6,14 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
 use super::attempt::{Prepared, late};
 use super::pipe::{Reader, Start, ToChild, ToWorker, Writer};
-use super::{Shared, StopSwitch, tree};
+use super::tree::{self, Mark};
+use super::{Shared, StopSwitch};
 use crate::clock;
 use crate::plugin::{Ctx, Level, TaskError};
 use crate::store::claim::Claim;
@@ -30,7 +30,7 @@ pub(super) async fn run(
     prepared: Prepared,
     stop: &StopSwitch,
 ) -> Result<Value, TaskError> {
-    let mark = format!("{}/{}:{}", claim.run, claim.task().name, claim.epoch);
+    let mark = Mark::of(claim);
     let (ours, theirs) = UnixStream::pair().map_err(TaskError::retry)?;
     let mut child = spawn(shared, &mark, theirs)
         .map_err(|e| TaskError::retry(format_args!("the plugin's process could not be started: {e}")))?;
@@ -46,15 +46,17 @@ pub(super) async fn run(
             .take()
             .map(|out| tokio::spawn(read_log(out, ctx.clone(), Level::Warn))),
     ];
-    let talk = async {
-        let done = talk(ours, claim, (prepared, stop)).await;
-        (done, child.wait().await)
-    };
+    let mut talk = std::pin::pin!(talk(ours, claim, (prepared, stop)));
+    // The end of the talk does not tell the end of the child: a grandchild may hold the socket open.
     let spoken = tokio::select! {
-        spoken = talk => Some(spoken),
+        said = &mut talk => Some((said, end_of(&mut child).await)),
+        status = child.wait() => {
+            let said = tokio::time::timeout(DRAIN, talk).await;
+            Some((said.unwrap_or(None), status))
+        }
         () = late(stop) => None,
     };
-    tree::signal(group, &mark, Signal::KILL);
+    tree::kill(group, &mark).await;
     for reader in readers.into_iter().flatten() {
         let _ = tokio::time::timeout(DRAIN, reader).await;
     }
@@ -65,7 +67,7 @@ pub(super) async fn run(
     said.unwrap_or_else(|| Err(without_a_word(status)))
 }
 
-fn spawn(shared: &Shared, mark: &str, socket: UnixStream) -> std::io::Result<Child> {
+fn spawn(shared: &Shared, mark: &Mark, socket: UnixStream) -> std::io::Result<Child> {
     let mut words = shared.config.child.iter();
     let program = words
         .next()
@@ -78,7 +80,7 @@ fn spawn(shared: &Shared, mark: &str, socket: UnixStream) -> std::io::Result<Chi
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         )
         .env("TZ", "UTC")
-        .env(tree::MARK, mark)
+        .env(tree::MARK, mark.to_string())
         .stdin(Stdio::from(OwnedFd::from(socket)))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -144,13 +146,35 @@ async fn read_log(out: impl AsyncRead + Unpin, ctx: Ctx, level: Level) {
         let complete = end == Some(take);
         out.consume(take + usize::from(complete));
         if complete || line.len() >= LINE_CAP {
+            let rest = if complete {
+                Vec::new()
+            } else {
+                line.split_off(whole(&line))
+            };
             ctx.log(level, String::from_utf8_lossy(&line).into_owned());
-            line.clear();
+            line = rest;
         }
     }
     if !line.is_empty() {
         ctx.log(level, String::from_utf8_lossy(&line).into_owned());
     }
+}
+
+/// Bytes up to the last character that is not cut in two.
+fn whole(line: &[u8]) -> usize {
+    let starts = |byte: u8| byte & 0b1100_0000 != 0b1000_0000;
+    let last = line.iter().rposition(|byte| starts(*byte)).unwrap_or(0);
+    let cut = std::str::from_utf8(&line[last..]).is_err_and(|error| error.error_len().is_none());
+    if cut && last > 0 { last } else { line.len() }
+}
+
+/// How a child ended that has said its last word; one that lingers is killed.
+async fn end_of(child: &mut Child) -> std::io::Result<ExitStatus> {
+    if let Ok(status) = tokio::time::timeout(DRAIN, child.wait()).await {
+        return status;
+    }
+    child.start_kill()?;
+    child.wait().await
 }
 
 async fn reap(mut child: Child) {

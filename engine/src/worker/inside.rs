@@ -7,49 +7,128 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use rustix::process::{Signal, getpid, kill_process};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::lock;
 use super::pipe::{Reader, Start, ToChild, ToWorker, Writer};
+use super::tree::Mark;
+use super::{lock, tree};
 use crate::plugin::{Ctx, Emission, ErasedPlugin, Host, HostCall, HostError, Registry, TaskError};
 
 type Questions = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Result<Value, HostError>>>>>;
 
 /// Serves the worker on standard input until the plugin is done. An error is for standard error: there is no worker to tell.
 pub async fn serve(registry: Registry) -> std::io::Result<()> {
-    let socket: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
-    let socket = UnixStream::from(socket);
-    socket.set_nonblocking(true)?;
-    let (read, write) = tokio::net::UnixStream::from_std(socket)?.into_split();
-    let mut reader = Reader::new(read);
-    let Some(ToChild::Start(start)) = reader.next().await else {
-        return Err(std::io::Error::other(
-            "no worker spoke on standard input; this verb is not for people",
-        ));
-    };
-    let (out, mut outbox) = mpsc::unbounded_channel::<ToWorker>();
-    let cancel = CancellationToken::new();
-    let questions = Questions::default();
+    let (out, outbox) = mpsc::unbounded_channel::<ToWorker>();
+    let (told, start) = oneshot::channel();
+    let (cancel, questions) = (CancellationToken::new(), Questions::default());
     let host = Arc::new(PipeHost {
         out: out.clone(),
         questions: Arc::clone(&questions),
         next: AtomicU64::new(0),
     });
-    tokio::spawn(listen(reader, questions, cancel.clone()));
-    tokio::spawn(async move {
-        let result = run(&registry, *start, (cancel, host)).await;
+    let said = talk_aside(Talk {
+        outbox,
+        told,
+        questions,
+        cancel: cancel.clone(),
+    })?;
+    if let Ok(start) = start.await {
+        let result = run(&registry, start, (cancel, host)).await;
         drop(out.send(ToWorker::Done { result }));
-    });
-    let mut writer = Writer::new(write);
+    }
+    said.await.unwrap_or_else(|_| {
+        Err(std::io::Error::other(
+            "the thread that talks to the worker is gone",
+        ))
+    })
+}
+
+/// The child's end of the talk with its worker.
+struct Talk {
+    outbox: mpsc::UnboundedReceiver<ToWorker>,
+    told: oneshot::Sender<Start>,
+    questions: Questions,
+    cancel: CancellationToken,
+}
+
+/// Talks on a thread with a runtime of its own: a plugin that computes on all threads of the other still hears that it should
+/// stop, and dies with its worker.
+fn talk_aside(talk: Talk) -> std::io::Result<oneshot::Receiver<std::io::Result<()>>> {
+    let (done, said) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("talk".to_owned())
+        .spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+            // Whoever waited is gone only with the whole process.
+            let _ = done.send(runtime.and_then(|runtime| runtime.block_on(talk.go())));
+        })?;
+    Ok(said)
+}
+
+impl Talk {
+    async fn go(self) -> std::io::Result<()> {
+        let socket: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
+        let socket = UnixStream::from(socket);
+        socket.set_nonblocking(true)?;
+        let (read, write) = tokio::net::UnixStream::from_std(socket)?.into_split();
+        let mut reader = Reader::new(read);
+        let Some(ToChild::Start(start)) = reader.next().await else {
+            return Err(std::io::Error::other(
+                "no worker spoke on standard input; this verb is not for people",
+            ));
+        };
+        let mark = Mark {
+            run: start.attempt.run,
+            task: start.attempt.task.as_str().to_owned(),
+            epoch: start.attempt.epoch,
+        };
+        let _ = self.told.send(*start);
+        tokio::select! {
+            () = listen(reader, self.questions, self.cancel) => die(&mark),
+            said = speak(Writer::new(write), self.outbox) => said.or_else(|_| die(&mark)),
+        }
+    }
+}
+
+/// Takes answers and the wish to stop, until the worker is gone.
+async fn listen(mut reader: Reader, questions: Questions, cancel: CancellationToken) {
+    while let Some(message) = reader.next().await {
+        match message {
+            ToChild::Answer { number, answer } => {
+                if let Some(asker) = lock(&questions).remove(&number) {
+                    drop(asker.send(answer));
+                }
+            }
+            ToChild::Stop => cancel.cancel(),
+            ToChild::Start(_) => {}
+        }
+    }
+}
+
+/// Says what there is to say, until the plugin is done.
+async fn speak(mut writer: Writer, mut outbox: mpsc::UnboundedReceiver<ToWorker>) -> std::io::Result<()> {
     while let Some(message) = outbox.recv().await {
         writer.send(&message).await?;
         if matches!(message, ToWorker::Done { .. }) {
-            return Ok(());
+            break;
         }
     }
     Ok(())
+}
+
+/// The worker is gone, and with it the reason to live: ends what this process started, then itself, whatever else it does.
+fn die(mark: &Mark) -> ! {
+    for _ in 0..tree::ROUNDS {
+        if !tree::kill_once(mark) {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    let _ = kill_process(getpid(), Signal::KILL);
+    std::process::exit(70)
 }
 
 async fn run(
@@ -81,22 +160,6 @@ pub(super) async fn act(
     }
     let preview = plugin.preview(ctx, input).await?;
     serde_json::to_value(preview).map_err(TaskError::fail)
-}
-
-/// Takes answers and the wish to stop. When the worker is gone, so is the reason to live.
-async fn listen(mut reader: Reader, questions: Questions, cancel: CancellationToken) {
-    loop {
-        match reader.next().await {
-            Some(ToChild::Answer { number, answer }) => {
-                if let Some(asker) = lock(&questions).remove(&number) {
-                    drop(asker.send(answer));
-                }
-            }
-            Some(ToChild::Stop) => cancel.cancel(),
-            Some(ToChild::Start(_)) => {}
-            None => std::process::exit(70),
-        }
-    }
 }
 
 struct PipeHost {

@@ -6,6 +6,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod ends;
 mod gates;
 
 use std::collections::BTreeMap;
@@ -37,7 +38,7 @@ use crate::store::{Store, StoreError};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Script {
-    /// What to do: `echo`, `panic`, `fail`, `flaky`, `die`, `hang`, `deaf`, `spawn`, `huge`.
+    /// What to do.
     act: String,
     #[serde(default)]
     text: String,
@@ -76,7 +77,7 @@ async fn act(ctx: &Ctx, script: Script) -> Result<Said, TaskError> {
             said(String::new())
         }
         "huge" => said("x".repeat(2 << 20)),
-        other => Err(TaskError::fail(format_args!("no act {other}"))),
+        _ => ends::act(ctx, &script).await.and_then(|()| said(String::new())),
     }
 }
 
@@ -174,35 +175,59 @@ fn config(home: PathBuf) -> WorkerConfig {
     }
 }
 
+/// A flow `f` of these tasks in a database and a home of their own.
+async fn prepare(tasks: Vec<Task>) -> (Store, tempfile::TempDir, Database) {
+    let database = postgres::database().await;
+    let home = tempfile::tempdir().unwrap();
+    let store = Store::connect(&database.url, 8).await.unwrap();
+    store.migrate().await.unwrap();
+    let flow = Flow {
+        name: FlowName::new("f").unwrap(),
+        description: None,
+        owner: None,
+        tags: Vec::new(),
+        timeout: None,
+        expected: None,
+        overlap: Overlap::Skip,
+        max_active: 9,
+        schedules: Vec::new(),
+        params: indexmap::IndexMap::new(),
+        vars: BTreeMap::from([("greeting".to_owned(), json!("hello"))]),
+        files: BTreeMap::new(),
+        graph: Graph::new(tasks).unwrap(),
+    };
+    let version = NewVersion {
+        flow,
+        hash: VersionHash("0".repeat(64)),
+        path: "f.toml".to_owned(),
+        source: String::new(),
+        actor: "test".to_owned(),
+    };
+    store.apply_version(version, clock::now()).await.unwrap();
+    (store, home, database)
+}
+
+async fn start_run(store: &Store) -> RunId {
+    let new = NewRun {
+        id: clock::new_run_id(),
+        flow: "f".to_owned(),
+        version: None,
+        trigger: "manual".to_owned(),
+        requester: "test".to_owned(),
+        tick: None,
+        params: BTreeMap::from([("name".to_owned(), json!("{{ vars.greeting }}"))]),
+    };
+    store.create_run(new.clone(), clock::now()).await.unwrap();
+    new.id
+}
+
 impl Site {
     async fn with(tasks: Vec<Task>) -> Self {
-        let database = postgres::database().await;
-        let home = tempfile::tempdir().unwrap();
-        let store = Store::connect(&database.url, 8).await.unwrap();
-        store.migrate().await.unwrap();
-        let flow = Flow {
-            name: FlowName::new("f").unwrap(),
-            description: None,
-            owner: None,
-            tags: Vec::new(),
-            timeout: None,
-            expected: None,
-            overlap: Overlap::Skip,
-            max_active: 9,
-            schedules: Vec::new(),
-            params: indexmap::IndexMap::new(),
-            vars: BTreeMap::from([("greeting".to_owned(), json!("hello"))]),
-            files: BTreeMap::new(),
-            graph: Graph::new(tasks).unwrap(),
-        };
-        let version = NewVersion {
-            flow,
-            hash: VersionHash("0".repeat(64)),
-            path: "f.toml".to_owned(),
-            source: String::new(),
-            actor: "test".to_owned(),
-        };
-        store.apply_version(version, clock::now()).await.unwrap();
+        Self::open(prepare(tasks).await)
+    }
+
+    /// Starts a worker.
+    fn open((store, home, database): (Store, tempfile::TempDir, Database)) -> Self {
         let stop = CancellationToken::new();
         let work = super::run(
             config(home.path().to_owned()),
@@ -220,17 +245,7 @@ impl Site {
     }
 
     async fn start(&self) -> RunId {
-        let new = NewRun {
-            id: clock::new_run_id(),
-            flow: "f".to_owned(),
-            version: None,
-            trigger: "manual".to_owned(),
-            requester: "test".to_owned(),
-            tick: None,
-            params: BTreeMap::from([("name".to_owned(), json!("{{ vars.greeting }}"))]),
-        };
-        self.store.create_run(new.clone(), clock::now()).await.unwrap();
-        new.id
+        start_run(&self.store).await
     }
 
     async fn wait(&self, what: &str, mut done: impl AsyncFnMut() -> bool) {
