@@ -7,6 +7,7 @@ pub mod canonical;
 pub mod clock;
 pub mod command;
 pub mod duration;
+pub mod embedded;
 pub mod gate;
 pub mod graph;
 pub mod id;
