@@ -1,6 +1,14 @@
 //! The `tidegate` binary: the only place that reads arguments, environment and configuration.
 
+mod backend;
 mod cli;
+mod config;
+mod demo;
+mod failure;
+mod roles;
+mod term;
+mod watch;
+mod words;
 
 use std::process::ExitCode;
 

@@ -4,6 +4,7 @@
 //! idempotency key gives the same answer to a repeat.
 
 mod decide;
+mod flows;
 mod runs;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use decide::{Choice, Decision, decide};
+pub use flows::{apply, prune};
 pub use runs::{Request, Triggered, cancel, retry, trigger};
 
 use crate::spec::params::ParamProblem;

@@ -27,6 +27,7 @@ pub use editor::json_schema;
 pub use load::{Loaded, load};
 pub use render::{render_github, render_text};
 pub use source::{FileProblem, SourceFile};
+pub use suggest::help as suggest;
 
 #[cfg(test)]
 mod tests;

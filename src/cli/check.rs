@@ -1,30 +1,54 @@
 //! `tidegate check`: every problem of the flow files at once.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
+use clap::{Args, ValueEnum};
 use tidegate_engine::spec::{self, Diagnostic};
 
-use super::{Format, USAGE, complain, say};
+use super::Session;
+use crate::failure::code;
+use crate::term::{complain, say};
+use crate::words::count;
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Flow files, or folders of them
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// How problems are shown
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// How `check` shows problems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// Workflow commands that annotate a pull request
+    Github,
+}
 
 /// Checks the files; 0 when all are right, 2 when one is not.
-pub fn run(paths: &[PathBuf], format: Format) -> ExitCode {
+pub fn run(args: &Check, session: &Session) -> u8 {
     let registry = tidegate_flows::registry();
-    let loaded = spec::load(paths);
+    let loaded = spec::load(&args.paths);
     let mut problems = loaded.problems;
-    let mut shown = spec::render_text(&problems, "", color());
+    let mut shown = spec::render_text(&problems, "", session.term.color);
     for source in &loaded.sources {
-        if let Err(found) = spec::check(source, &registry, &variable) {
-            shown.push_str(&spec::render_text(&found, &source.text, color()));
+        if let Err(found) = spec::check(source, &registry, &|name| session.variable(name)) {
+            shown.push_str(&spec::render_text(&found, &source.text, session.term.color));
             problems.extend(found);
         }
     }
-    report(&problems, (&shown, loaded.sources.len()), format);
+    report(&problems, (&shown, loaded.sources.len()), args.format);
     if problems.is_empty() {
-        ExitCode::SUCCESS
+        code::DONE
     } else {
-        ExitCode::from(USAGE)
+        code::USAGE
     }
 }
 
@@ -34,26 +58,16 @@ fn report(problems: &[Diagnostic], (shown, files): (&str, usize), format: Format
             let body = serde_json::json!({ "items": problems });
             say(&format!("{body:#}\n"));
         }
-        Format::Github => say(&spec::render_github(problems)),
-        Format::Text if problems.is_empty() => say(&format!("{files} flow files checked, no problems\n")),
+        Format::Github => {
+            say(&spec::render_github(problems));
+        }
+        Format::Text if problems.is_empty() => {
+            say(&format!("{} checked, no problems\n", count(files, "flow file")));
+        }
         Format::Text => {
             say(shown);
-            complain(&format!(
-                "{files} flow files checked, {} problems\n",
-                problems.len()
-            ));
+            let (files, problems) = (count(files, "flow file"), count(problems.len(), "problem"));
+            complain(&format!("{files} checked, {problems}\n"));
         }
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the binary is where the environment is read"
-)]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-fn color() -> bool {
-    variable("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stdout().is_terminal()
 }

@@ -16,11 +16,7 @@ pub(super) fn nearest<'c>(wrong: &str, candidates: impl Iterator<Item = &'c str>
 }
 
 /// A help line: the nearest name, else all of them when they are few.
-pub(super) fn help<'c>(
-    wrong: &str,
-    what: &str,
-    known: impl Iterator<Item = &'c str> + Clone,
-) -> Option<String> {
+pub fn help<'c>(wrong: &str, what: &str, known: impl Iterator<Item = &'c str> + Clone) -> Option<String> {
     if let Some(name) = nearest(wrong, known.clone()) {
         return Some(format!("did you mean `{name}`?"));
     }

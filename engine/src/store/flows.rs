@@ -43,6 +43,34 @@ impl Store {
         })
         .await
     }
+
+    /// Removes all flows but these, with their schedules. Answers the removed ones, by name.
+    pub async fn remove_flows_but(&self, keep: Vec<String>, now: Timestamp) -> Result<Vec<String>> {
+        self.transact(move |conn| {
+            let keep = keep.clone();
+            Box::pin(async move { remove_but(conn, &keep, now).await })
+        })
+        .await
+    }
+}
+
+async fn remove_but(conn: &mut PgConnection, keep: &[String], now: Timestamp) -> Result<Vec<String>> {
+    let gone: Vec<String> = sqlx::query_scalar(
+        "select name from flow where removed_at is null and name <> all($1) order by name for update",
+    )
+    .bind(keep)
+    .fetch_all(&mut *conn)
+    .await?;
+    sqlx::query("update flow set removed_at = $2, updated_at = $2 where name = any($1)")
+        .bind(&gone)
+        .bind(pg(now))
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query("delete from schedule where flow = any($1)")
+        .bind(&gone)
+        .execute(conn)
+        .await?;
+    Ok(gone)
 }
 
 async fn apply(conn: &mut PgConnection, new: &NewVersion, now: Timestamp) -> Result<Applied> {

@@ -1,0 +1,105 @@
+//! Where the verbs work: on a database, as an account of the operating system.
+//!
+//! A client of the API comes with tokens; until then `TIDEGATE_URL` is refused rather than ignored.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tidegate_engine::command::Actor;
+use tidegate_engine::embedded;
+use tidegate_engine::store::Store;
+use tidegate_engine::store::migrate::MIGRATIONS;
+
+use crate::config::Config;
+use crate::failure::Failure;
+
+/// Connections of a verb.
+const CONNECTIONS: u32 = 2;
+/// How long a database may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A database and who works on it.
+pub struct Backend {
+    /// The database.
+    pub store: Store,
+    /// The person whom the operating system's account stands for, else `os:NAME`.
+    pub actor: Actor,
+}
+
+impl Backend {
+    /// Opens the configured database, else the one that runs in the home.
+    pub async fn open(config: &Config) -> Result<Self, Failure> {
+        refuse_server(config)?;
+        let url = match &config.settings.database.url {
+            Some(url) => url.clone(),
+            None => embedded::url_of(&config.home).ok_or_else(|| nothing_runs(&config.home))?,
+        };
+        let store = connect(&url, CONNECTIONS).await?;
+        check_schema(&store).await?;
+        let actor = store.actor_of_account(&account()).await?;
+        Ok(Self { store, actor })
+    }
+}
+
+/// Connects, for at most [`PATIENCE`].
+pub async fn connect(url: &str, connections: u32) -> Result<Store, Failure> {
+    if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+        return Err(Failure::usage("DATABASE_URL is no address of PostgreSQL")
+            .help("write postgres://user@host/name"));
+    }
+    let connecting = tokio::time::timeout(PATIENCE, Store::connect(url, connections));
+    match connecting.await {
+        Ok(store) => Ok(store?),
+        Err(_) => Err(Failure::unreachable(format!(
+            "PostgreSQL does not answer within {} s",
+            PATIENCE.as_secs()
+        ))
+        .help("is it running, and is DATABASE_URL right?")),
+    }
+}
+
+/// Fails when somebody expects to be a client of a server.
+pub fn refuse_server(config: &Config) -> Result<(), Failure> {
+    let Some(server) = &config.server else {
+        return Ok(());
+    };
+    Err(Failure::usage(format!(
+        "TIDEGATE_URL is {server}, but this version cannot be a client of a server yet"
+    ))
+    .help("unset TIDEGATE_URL, and set DATABASE_URL or work beside `tidegate dev`"))
+}
+
+fn nothing_runs(home: &Path) -> Failure {
+    Failure::unreachable(format!(
+        "there is no database: DATABASE_URL is not set, and nothing runs in {}",
+        home.display()
+    ))
+    .help("start `tidegate dev` here, or set DATABASE_URL, or set TIDEGATE_HOME to a home where one runs")
+}
+
+async fn check_schema(store: &Store) -> Result<(), Failure> {
+    let (there, here) = (store.schema_version().await?, MIGRATIONS.len());
+    match usize::try_from(there).unwrap_or_default().cmp(&here) {
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Less => Err(Failure::unreachable(
+            "the database is not set up for this version of tidegate",
+        )
+        .help("`tidegate server` (or `dev`) brings it up to date when it starts")),
+        std::cmp::Ordering::Greater => Err(Failure::unreachable(
+            "the database belongs to a newer version of tidegate",
+        )
+        .help("use that version's program")),
+    }
+}
+
+/// Name of the account this process runs under; its number where it has none.
+pub fn account() -> String {
+    let uid = rustix::process::geteuid().as_raw().to_string();
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    });
+    name.unwrap_or(uid)
+}

@@ -1,0 +1,176 @@
+//! `tidegate approve` and `tidegate reject`: a person's decision on a gate, bound to the evidence's digest.
+
+use clap::Args;
+use tidegate_engine::clock;
+use tidegate_engine::command::{self, Choice, CommandError, Decision};
+use tidegate_engine::id::RunId;
+use tidegate_engine::store::Store;
+use tidegate_engine::view::{Approval, Run};
+
+use super::{Ended, Output, Session, say_json, target};
+use crate::backend::Backend;
+use crate::failure::{Failure, code};
+use crate::term::{Style, harmless, paint, say, style_of};
+use crate::words::{count, short};
+
+/// Arguments of both.
+#[derive(Debug, Args)]
+pub struct Decide {
+    /// RUN/TASK, or RUN where only one of its tasks waits for a decision
+    #[arg(value_name = "RUN/TASK")]
+    gate: String,
+    /// Why; it goes into the ledger
+    #[arg(long)]
+    comment: Option<String>,
+    /// Digest of the evidence that was read; without it the evidence is shown and its present digest is used
+    #[arg(long, value_name = "SHA")]
+    evidence: Option<String>,
+    /// How the answer is shown
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// Opens the gate.
+pub async fn approve(args: Decide, session: &Session) -> Ended {
+    decide(args, Choice::Approve, session).await
+}
+
+/// Closes the gate.
+pub async fn reject(args: Decide, session: &Session) -> Ended {
+    decide(args, Choice::Reject, session).await
+}
+
+async fn decide(args: Decide, choice: Choice, session: &Session) -> Ended {
+    let backend = session.backend().await?;
+    let approval = find(&backend.store, &args.gate).await?;
+    let table = args.output == Output::Table;
+    let evidence = match args.evidence {
+        Some(given) if given.len() >= 8 && approval.digest.starts_with(&given) => approval.digest.clone(),
+        Some(given) => given,
+        None => {
+            if table {
+                say(&summary(&approval, session.term.color));
+            }
+            approval.digest.clone()
+        }
+    };
+    let decision = Decision {
+        decision: choice,
+        comment: args.comment,
+        evidence,
+    };
+    let decided = command::decide(
+        &backend.store,
+        &backend.actor,
+        (approval.id, decision),
+        clock::now(),
+    )
+    .await;
+    let decided = decided.map_err(|error| refusal(error, &backend))?;
+    if !table {
+        return say_json(&decided);
+    }
+    say(&verdict(&decided, session.term.color));
+    Ok(code::DONE)
+}
+
+async fn find(store: &Store, gate: &str) -> Result<Approval, Failure> {
+    let (run, task) = match gate.split_once('/') {
+        Some((run, task)) => (run, Some(task)),
+        None => (gate, None),
+    };
+    let run = target::run(store, run).await?;
+    let task = match task {
+        Some(task) => {
+            target::check_task(&run, task)?;
+            task.to_owned()
+        }
+        None => only_one(&run)?,
+    };
+    let approval = store.approval_of(RunId(run.summary.id), &task).await?;
+    approval.ok_or_else(|| {
+        Failure::refused(format!(
+            "task `{task}` of run {} asks for no decision",
+            short(run.summary.id)
+        ))
+        .help("`tidegate approvals` lists what does")
+    })
+}
+
+fn only_one(run: &Run) -> Result<String, Failure> {
+    let asks = run.tasks.iter().filter(|task| {
+        let approval = task.gate.as_ref().and_then(|gate| gate.approval_state.as_deref());
+        task.state == "waiting" && approval == Some("open")
+    });
+    let names: Vec<&str> = asks.map(|task| task.name.as_str()).collect();
+    let id = short(run.summary.id);
+    match names[..] {
+        [name] => Ok(name.to_owned()),
+        [] => Err(
+            Failure::refused(format!("no task of run {id} waits for a decision"))
+                .help("`tidegate approvals` lists what does"),
+        ),
+        _ => Err(
+            Failure::usage(format!("several tasks of run {id} wait: {}", names.join(", ")))
+                .help(format!("name one: {id}/{}", names[0])),
+        ),
+    }
+}
+
+/// What a person should read before deciding.
+pub fn summary(approval: &Approval, color: bool) -> String {
+    let mut lines = Vec::new();
+    if let Some(message) = &approval.message {
+        lines.push(paint(&harmless(message), Style::Bold, color));
+    }
+    if let Some(action) = &approval.action {
+        lines.push(format!("  will do   {}", harmless(action)));
+    }
+    lines.push(format!(
+        "  run       {} of {}, requested by {}",
+        short(approval.run),
+        approval.flow,
+        approval.requester
+    ));
+    for rule in approval.evidence["rules"].as_array().into_iter().flatten() {
+        let judgement = &rule["judgement"];
+        let verdict = judgement["verdict"].as_str().unwrap_or("fail");
+        let why = harmless(judgement["why"].as_str().unwrap_or_default());
+        lines.push(format!(
+            "  {} {why}",
+            paint("rule     ", style_of(verdict), color)
+        ));
+    }
+    lines.push(format!("  evidence  {}", approval.digest));
+    lines.join("\n") + "\n"
+}
+
+fn verdict(approval: &Approval, color: bool) -> String {
+    let gate = format!("{}/{}", short(approval.run), approval.task);
+    let approvals = approval
+        .votes
+        .iter()
+        .filter(|vote| vote.decision == "approve")
+        .count();
+    let missing = usize::try_from(approval.required)
+        .unwrap_or(1)
+        .saturating_sub(approvals);
+    let state = paint(&approval.state, style_of(&approval.state), color);
+    match approval.state.as_str() {
+        "open" => format!("{gate} noted; {} more needed\n", count(missing, "approval")),
+        _ => format!("{gate} {state}\n"),
+    }
+}
+
+/// An account that is no person cannot decide; the way out is to map it to one.
+fn refusal(error: CommandError, backend: &Backend) -> Failure {
+    let no_person = matches!(error, CommandError::Forbidden { .. }) && !backend.actor.is_person;
+    let failure = Failure::from(error);
+    if !no_person {
+        return failure;
+    }
+    let account = backend.actor.name.trim_start_matches("os:");
+    failure.help(format!(
+        "decide in the browser, or let a person act through this account: tidegate user add NAME --role approver --os-user {account}"
+    ))
+}

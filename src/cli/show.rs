@@ -1,0 +1,42 @@
+//! `tidegate show`: one run as a tree.
+
+use clap::Args;
+use tidegate_engine::clock;
+use tidegate_engine::id::RunId;
+
+use super::{Ended, Output, Session, run, say_json, target};
+use crate::failure::code;
+use crate::term::say;
+use crate::watch::tree;
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The run
+    run: String,
+    /// Go on showing it until it ends, and exit with its code
+    #[arg(short, long)]
+    watch: bool,
+    /// How the answer is shown
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// Shows the run.
+pub async fn run(args: Show, session: &Session) -> Ended {
+    let backend = session.backend().await?;
+    let shown = target::run(&backend.store, &args.run).await?;
+    if args.watch {
+        let watching = run::Watching::until_its_end(args.output);
+        return run::watch(&backend.store, RunId(shown.summary.id), (&watching, session)).await;
+    }
+    if args.output == Output::Json {
+        return say_json(&shown);
+    }
+    let lines = tree::lines(&shown, clock::now());
+    say(&lines
+        .iter()
+        .map(|line| line.show(session.term.color) + "\n")
+        .collect::<String>());
+    Ok(code::DONE)
+}

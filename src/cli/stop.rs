@@ -1,0 +1,57 @@
+//! `tidegate cancel` and `tidegate retry`.
+
+use clap::Args;
+use tidegate_engine::{clock, command};
+
+use super::{Ended, Output, Session, run, say_json, target};
+use crate::failure::code;
+use crate::term::{paint, say, style_of};
+use crate::words::short;
+
+/// Arguments of `cancel`.
+#[derive(Debug, Args)]
+pub struct Cancel {
+    /// The run
+    run: String,
+    /// How the answer is shown
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// Arguments of `retry`.
+#[derive(Debug, Args)]
+pub struct Retry {
+    /// The run, which ended without success
+    run: String,
+    /// Repeats of this request under the same key make no second run
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    #[command(flatten)]
+    watching: run::Watching,
+}
+
+/// Stops a run.
+pub async fn cancel(args: Cancel, session: &Session) -> Ended {
+    let backend = session.backend().await?;
+    let id = target::run_id(&backend.store, &args.run).await?;
+    let run = command::cancel(&backend.store, &backend.actor, id, clock::now()).await?;
+    if args.output == Output::Json {
+        return say_json(&run);
+    }
+    let state = paint(
+        &run.summary.state,
+        style_of(&run.summary.state),
+        session.term.color,
+    );
+    say(&format!("run {} is {state}\n", short(run.summary.id)));
+    Ok(code::DONE)
+}
+
+/// Runs again what did not succeed; what did is carried over.
+pub async fn retry(args: Retry, session: &Session) -> Ended {
+    let backend = session.backend().await?;
+    let id = target::run_id(&backend.store, &args.run).await?;
+    let key = args.idempotency_key.as_deref();
+    let triggered = command::retry(&backend.store, &backend.actor, (id, key), clock::now()).await?;
+    run::follow(&backend.store, &triggered, (&args.watching, session)).await
+}

@@ -1,0 +1,106 @@
+//! The keys of `tidegate.toml`, their types and defaults. An unknown key or a wrong type is an error with its place.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// All sections.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `[database]`
+    pub database: Database,
+    /// `[web]`
+    pub web: Web,
+    /// `[worker]`
+    pub worker: Worker,
+    /// `[postgres]`
+    pub postgres: Postgres,
+}
+
+/// Sections and their keys, for hints about variables.
+pub(super) const KEYS: [(&str, &str); 9] = [
+    ("database", "url"),
+    ("database", "connections"),
+    ("web", "bind"),
+    ("web", "url"),
+    ("worker", "name"),
+    ("worker", "slots"),
+    ("worker", "drain"),
+    ("worker", "env"),
+    ("postgres", "bin"),
+];
+
+/// Where the state lives.
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// `postgres://…`; without it the home's private PostgreSQL.
+    pub url: Option<String>,
+    /// Connections that a server or worker keeps at most.
+    pub connections: u32,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: None,
+            connections: 16,
+        }
+    }
+}
+
+/// The pages and the API.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Web {
+    /// Address and port to listen on; else [`BIND`].
+    pub bind: Option<SocketAddr>,
+    /// Address under which people reach it, for links; else `http://` and `bind`.
+    pub url: Option<String>,
+}
+
+/// Where the pages are when nobody says otherwise.
+pub const BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// The private PostgreSQL.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Postgres {
+    /// Folder of `initdb` and `postgres`, when they are not to be searched for.
+    pub bin: Option<PathBuf>,
+}
+
+/// A worker of this process.
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Worker {
+    /// Name for people; else host and process.
+    pub name: Option<String>,
+    /// Task runs at once.
+    pub slots: u32,
+    /// How long running task runs may take to end when the worker is told to stop.
+    #[serde(with = "tidegate_engine::duration::text")]
+    pub drain: Duration,
+    /// Variables of this process that plugins may see, beside `MLFLOW_*`, `AWS_*` and `MILVUS_*`.
+    pub env: BTreeSet<String>,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            name: None,
+            slots: 4,
+            drain: Duration::from_secs(30),
+            env: BTreeSet::new(),
+        }
+    }
+}
+
+/// Where the file is when nobody says otherwise.
+pub(super) fn default_path() -> PathBuf {
+    PathBuf::from("tidegate.toml")
+}

@@ -1,0 +1,106 @@
+//! A folder of flow files that is kept applied while somebody works on it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidegate_engine::plugin::Registry;
+use tidegate_engine::spec::{self, Loaded, SourceFile};
+use tidegate_engine::store::flows::{Applied, NewVersion};
+use tidegate_engine::{clock, command};
+
+use super::step;
+use crate::backend::Backend;
+use crate::cli::Session;
+use crate::failure::Failure;
+use crate::term::complain;
+
+/// How often the files are looked at; less often where that takes long.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The folder, and what was last found in it.
+pub struct FlowFolder {
+    folder: PathBuf,
+    backend: Backend,
+    registry: Registry,
+}
+
+impl FlowFolder {
+    /// Nothing is read yet.
+    pub fn new(folder: PathBuf, backend: Backend) -> Self {
+        Self {
+            folder,
+            backend,
+            registry: tidegate_flows::registry(),
+        }
+    }
+
+    /// Applies what checks whenever a file changed, for ever. Of a flow whose file does not check the old version stays.
+    pub async fn keep_applied(&self, session: &Session) {
+        let mut known = Loaded::default();
+        loop {
+            let began = clock::monotonic();
+            let found = self.read().await;
+            if found != known {
+                self.apply_changed(&known, &found, session).await;
+                known = found;
+            }
+            let cost = clock::monotonic() - began;
+            clock::sleep(PAUSE.max(cost * 20)).await;
+        }
+    }
+
+    async fn read(&self) -> Loaded {
+        let folder = self.folder.clone();
+        let reading = tokio::task::spawn_blocking(move || spec::load(&[folder]));
+        reading.await.unwrap_or_default()
+    }
+
+    async fn apply_changed(&self, known: &Loaded, found: &Loaded, session: &Session) {
+        if found.problems != known.problems {
+            complain(&spec::render_text(&found.problems, "", session.term.color_err));
+        }
+        let changed = found
+            .sources
+            .iter()
+            .filter(|source| !known.sources.contains(source));
+        for source in changed {
+            if let Err(failure) = self.apply(source, session).await {
+                failure.report(&session.term);
+            }
+        }
+        if known == &Loaded::default() {
+            step(&format!(
+                "flows of {} are applied, and watched",
+                self.folder.display()
+            ));
+        }
+    }
+
+    async fn apply(&self, source: &SourceFile, session: &Session) -> Result<(), Failure> {
+        let checked = match spec::check(source, &self.registry, &|name| session.variable(name)) {
+            Ok(checked) => checked,
+            Err(problems) => {
+                complain(&spec::render_text(
+                    &problems,
+                    &source.text,
+                    session.term.color_err,
+                ));
+                return Ok(());
+            }
+        };
+        let name = checked.flow.name.to_string();
+        let version = NewVersion {
+            flow: checked.flow,
+            hash: checked.version,
+            path: source.path.clone(),
+            source: source.text.clone(),
+            actor: self.backend.actor.name.clone(),
+        };
+        match command::apply(&self.backend.store, &self.backend.actor, version, clock::now()).await? {
+            Applied::Created => step(&format!("flow {name} is new")),
+            Applied::Changed => step(&format!("flow {name} has a new version")),
+            Applied::Unchanged => {}
+        }
+        Ok(())
+    }
+}

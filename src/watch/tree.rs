@@ -1,0 +1,192 @@
+//! A run as a tree of lines: the run, its task runs, and beneath each what there is to say about it.
+
+use jiff::Timestamp;
+use tidegate_engine::view::{GateResult, Run, TaskRun};
+
+use crate::term::{Style, cut, harmless, paint, style_of};
+use crate::words::{between, distance, short};
+
+/// The widest that names of tasks are aligned to.
+const NAMES: usize = 28;
+
+/// A line of differently styled pieces.
+#[derive(Debug, Clone, Default)]
+pub struct Line(Vec<(String, Style)>);
+
+impl Line {
+    fn add(mut self, text: impl AsRef<str>, style: Style) -> Self {
+        self.0.push((harmless_inside(text.as_ref()), style));
+        self
+    }
+
+    /// The whole line.
+    pub fn show(&self, color: bool) -> String {
+        let shown: String = self
+            .0
+            .iter()
+            .map(|(text, style)| paint(text, *style, color))
+            .collect();
+        if color { shown } else { shown.trim_end().to_owned() }
+    }
+
+    /// As much of it as fits into `width` columns: a line that wraps cannot be drawn over.
+    pub fn fitted(&self, color: bool, width: usize) -> String {
+        let mut room = width;
+        let mut shown = String::new();
+        for (text, style) in &self.0 {
+            let text = cut(text, room);
+            room -= text.chars().count();
+            shown.push_str(&paint(&text, *style, color));
+            if room == 0 {
+                break;
+            }
+        }
+        shown
+    }
+}
+
+/// Keeps the spaces at the end, which align what follows.
+fn harmless_inside(text: &str) -> String {
+    let kept = text.len() - text.trim_end_matches(' ').len();
+    harmless(text) + &" ".repeat(kept)
+}
+
+/// The lines of a run.
+pub fn lines(run: &Run, now: Timestamp) -> Vec<Line> {
+    let mut lines = vec![head(run, now)];
+    let width = run
+        .tasks
+        .iter()
+        .map(|task| task.name.chars().count())
+        .max()
+        .unwrap_or(0)
+        .min(NAMES);
+    let last = run.tasks.len().saturating_sub(1);
+    for (position, task) in run.tasks.iter().enumerate() {
+        let (branch, stem) = if position == last {
+            ("└─ ", "   ")
+        } else {
+            ("├─ ", "│  ")
+        };
+        lines.push(task_line(task, (branch, width), now));
+        lines.extend(notes(run, task, now).into_iter().map(|(text, style)| {
+            Line::default()
+                .add(stem, Style::Dim)
+                .add("    ", Style::Plain)
+                .add(text, style)
+        }));
+    }
+    lines
+}
+
+fn head(run: &Run, now: Timestamp) -> Line {
+    let summary = &run.summary;
+    let mut line = Line::default()
+        .add(format!("{} ", summary.flow), Style::Bold)
+        .add(format!("v{}  ", summary.version_number), Style::Dim)
+        .add(short(summary.id), Style::Plain)
+        .add("  ", Style::Plain)
+        .add(
+            stated(&summary.state, summary.reason.as_deref()),
+            style_of(&summary.state),
+        );
+    if let Some(took) = between(summary.started_at, summary.finished_at, now) {
+        line = line.add(format!("  {took}"), Style::Plain);
+    }
+    let due = summary
+        .scheduled_for
+        .map(|at| format!(" for {at}"))
+        .unwrap_or_default();
+    line = line.add(
+        format!("  {}{due} by {}", summary.trigger, summary.requester),
+        Style::Dim,
+    );
+    if summary.overdue {
+        line = line.add("  overdue", Style::Yellow);
+    }
+    line
+}
+
+/// A state with its reason.
+pub fn stated(state: &str, reason: Option<&str>) -> String {
+    reason.map_or_else(
+        || state.to_owned(),
+        |reason| format!("{state} ({})", reason.replace('_', " ")),
+    )
+}
+
+fn mark(state: &str) -> &'static str {
+    match state {
+        "succeeded" => "✓",
+        "failed" => "✗",
+        "rejected" | "cancelled" => "⊘",
+        "running" => "▶",
+        "waiting" => "●",
+        "backoff" => "↻",
+        "skipped" => "–",
+        _ => "○",
+    }
+}
+
+fn task_line(task: &TaskRun, (branch, width): (&str, usize), now: Timestamp) -> Line {
+    let style = style_of(&task.state);
+    let mut line = Line::default()
+        .add(branch, Style::Dim)
+        .add(format!("{} ", mark(&task.state)), style)
+        .add(format!("{:<width$}  ", task.name), Style::Plain)
+        .add(stated(&task.state, task.reason.as_deref()), style);
+    if let Some(took) = between(task.started_at, task.finished_at, now).filter(|_| task.attempt > 0) {
+        line = line.add(format!("  {took}"), Style::Plain);
+    }
+    if let Some(share) = progress(task) {
+        line = line.add(format!("  {share}"), Style::Plain);
+    }
+    if task.attempt > 1 {
+        line = line.add(format!("  attempt {}", task.attempt), Style::Dim);
+    }
+    line
+}
+
+/// `7/20`, of a running attempt that tells.
+fn progress(task: &TaskRun) -> Option<String> {
+    let progress = task.progress.as_ref().filter(|_| task.state == "running")?;
+    let (done, total) = (progress["done"].as_u64()?, progress["total"].as_u64()?);
+    (total > 0).then(|| format!("{}%", done.min(total) * 100 / total))
+}
+
+/// What stands beneath a task run: why it failed, when it goes on, its gate, what can be done.
+fn notes(run: &Run, task: &TaskRun, now: Timestamp) -> Vec<(String, Style)> {
+    let mut notes = Vec::new();
+    if let Some(message) = task.message.as_ref().filter(|_| task.state != "succeeded") {
+        notes.extend(message.lines().take(6).map(|line| (line.to_owned(), Style::Red)));
+    }
+    if let Some(due) = task.due_at.filter(|_| task.state == "backoff") {
+        notes.push((
+            format!("goes on in {}", distance(due.duration_since(now))),
+            Style::Dim,
+        ));
+    }
+    if let Some(gate) = &task.gate {
+        notes.extend(gate_notes(run, task, gate));
+    }
+    notes
+}
+
+fn gate_notes(run: &Run, task: &TaskRun, gate: &GateResult) -> Vec<(String, Style)> {
+    let verdict = |rule: &tidegate_engine::gate::JudgedRule| {
+        let word = serde_json::to_value(rule.judgement.verdict).unwrap_or_default();
+        (
+            rule.judgement.why.clone(),
+            style_of(word.as_str().unwrap_or_default()),
+        )
+    };
+    let mut notes: Vec<(String, Style)> = gate.rules.iter().map(verdict).collect();
+    if task.state == "waiting" && gate.approval.is_some() {
+        let gate = format!("{}/{}", short(run.summary.id), task.name);
+        notes.push((
+            format!("asks for a decision: tidegate approve {gate}"),
+            Style::Yellow,
+        ));
+    }
+    notes
+}

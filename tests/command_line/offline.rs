@@ -1,0 +1,177 @@
+//! Verbs that need neither server nor database, and what they say where one is needed.
+
+use std::time::{Duration, Instant};
+
+use super::{alone, example, json, refused, table};
+
+#[test]
+fn a_wrong_flow_file_ends_with_2_and_names_every_problem_with_its_place() {
+    let tidegate = alone();
+    let path = tidegate.home().join("nightly.toml");
+    std::fs::write(
+        &path,
+        "[flow]\nname = \"nightly\"\ntimeut = \"3h\"\n\n[tasks.a]\nuses = \"trian\"\n",
+    )
+    .unwrap();
+    let done = tidegate.run(&["check", path.to_str().unwrap()]);
+    assert_eq!(done.code(), 2, "{done:?}");
+    for word in ["timeut", "timeout", "trian", "train", "nightly.toml:3:1"] {
+        assert!(done.stdout.contains(word), "{word} in {}", done.stdout);
+    }
+}
+
+#[test]
+fn all_examples_check() {
+    let folder = example("hello").parent().unwrap().to_owned();
+    let done = alone().run(&["check", folder.to_str().unwrap()]);
+    assert_eq!(done.code(), 0, "{done:?}");
+}
+
+#[test]
+fn plugins_and_schema_are_json_for_programs() {
+    let tidegate = alone();
+    let listed = json(&tidegate.run(&["plugins", "-o", "json"]));
+    let names: Vec<&str> = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|p| p["name"].as_str())
+        .collect();
+    assert!(
+        names.contains(&"train") && names.contains(&"promote"),
+        "{names:?}"
+    );
+    assert_eq!(json(&tidegate.run(&["schema"]))["type"], "object");
+    table(&tidegate.run(&["plugins", "promote"]), &["alias", "required"]);
+    refused(
+        &tidegate.run(&["plugins", "promot"]),
+        6,
+        &["promot", "did you mean `promote`?"],
+    );
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how long a person waits is the point")]
+fn help_is_there_at_once() {
+    let tidegate = alone();
+    let took = |()| {
+        let began = Instant::now();
+        assert_eq!(tidegate.run(&["--help"]).code(), 0);
+        began.elapsed()
+    };
+    // The best of many: this machine has other things to do. The fixture looks every 15 ms.
+    let best = std::iter::repeat_n((), 10).map(took).min().unwrap();
+    assert!(best < Duration::from_millis(45), "{best:?}");
+}
+
+#[test]
+fn without_a_database_the_way_out_is_named() {
+    let tidegate = alone();
+    for verb in [
+        &["runs"][..],
+        &["show", "last"],
+        &["schedule", "list"],
+        &["run", "nightly"],
+        &["apply", "."],
+    ] {
+        refused(&tidegate.run(verb), 5, &["DATABASE_URL", "tidegate dev"]);
+    }
+    refused(&tidegate.run(&["server"]), 5, &["DATABASE_URL"]);
+    let elsewhere = alone().env(
+        "DATABASE_URL",
+        "postgres://nobody@localhost/none?host=/nonexistent",
+    );
+    refused(&elsewhere.run(&["runs"]), 5, &["PostgreSQL does not answer"]);
+    refused(
+        &alone().env("DATABASE_URL", "mysql://x").run(&["runs"]),
+        2,
+        &["postgres://"],
+    );
+}
+
+#[test]
+fn a_configuration_that_cannot_be_meant_is_refused_with_its_place() {
+    let tidegate = alone();
+    std::fs::write(
+        tidegate.home().join("tidegate.toml"),
+        "[worker]\nslots = 2\nslot = 3\n",
+    )
+    .unwrap();
+    refused(&tidegate.run(&["runs"]), 2, &["tidegate.toml", "line 3", "slot"]);
+    refused(
+        &alone().env("TIDEGATE_WEB__BIND", "8080").run(&["runs"]),
+        2,
+        &["TIDEGATE_WEB__BIND"],
+    );
+    refused(
+        &alone()
+            .env("TIDEGATE_CONFIG", "/nonexistent/t.toml")
+            .run(&["runs"]),
+        2,
+        &["/nonexistent/t.toml"],
+    );
+    refused(
+        &alone().env("TIDEGATE_URL", "http://localhost:1").run(&["runs"]),
+        2,
+        &["TIDEGATE_URL", "unset"],
+    );
+}
+
+#[test]
+fn what_a_later_version_brings_is_refused() {
+    let tidegate = alone();
+    for verb in [
+        &["backfill", "f"][..],
+        &["freeze", "list"],
+        &["run", "f", "--emergency"],
+        &["retry", "r", "--from", "t"],
+    ] {
+        refused(&tidegate.run(verb), 2, &["Usage"]);
+    }
+}
+
+#[test]
+fn a_schedule_is_explained_from_its_file_alone() {
+    let tidegate = alone();
+    let file = example("ask-a-person");
+    let file = file.to_str().unwrap();
+    let next = json(&tidegate.run(&[
+        "schedule",
+        "next",
+        file,
+        "--after",
+        "2026-03-27T12:00:00Z",
+        "-n",
+        "2",
+        "-o",
+        "json",
+    ]));
+    // Friday's is over; on Sunday the clock skips 02:30, on Monday it is summer.
+    assert_eq!(next["items"][0]["at"], "2026-03-30T00:30:00Z");
+    assert_eq!(next["items"][1]["at"], "2026-03-31T00:30:00Z");
+    let explained = tidegate.run(&["schedule", "explain", file]);
+    table(&explained, &["ask-a-person/workdays", "Europe/Berlin", "02:30"]);
+    assert_eq!(
+        explained.stdout.matches("The clock goes from").count(),
+        2,
+        "{}",
+        explained.stdout
+    );
+    refused(
+        &tidegate.run(&["schedule", "next", example("hello").to_str().unwrap()]),
+        6,
+        &["no schedule"],
+    );
+}
+
+#[test]
+fn a_file_may_be_explained_before_its_variables_are_known() {
+    let playbook = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/flows/playbook/train-ranking-model.toml"
+    );
+    table(
+        &alone().run(&["schedule", "explain", playbook]),
+        &["Every day at 02:00"],
+    );
+}
