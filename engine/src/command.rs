@@ -5,6 +5,7 @@
 
 mod decide;
 mod flows;
+mod people;
 mod runs;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 pub use decide::{Choice, Decision, decide};
 pub use flows::{apply, prune};
+pub use people::{add_person, set_roles};
 pub use runs::{Request, Triggered, cancel, retry, trigger};
 
 use crate::spec::params::ParamProblem;

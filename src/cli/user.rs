@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 
 use clap::{Args, Subcommand};
 use tidegate_engine::clock;
-use tidegate_engine::command::Role;
+use tidegate_engine::command::{self, Role};
 use tidegate_engine::store::people::NewPerson;
 use tidegate_engine::view::Person;
 
@@ -67,13 +67,10 @@ pub async fn run(args: User, session: &Session) -> Ended {
         Verb::Add(args) => add(&backend, args).await,
         Verb::List { output } => list(&backend, output, session).await,
         Verb::Role { name, roles } => {
-            backend.actor.needs(Role::Admin)?;
-            if backend.store.set_roles(&name, &roles).await? {
-                say(&format!("{name} is {}\n", words(&roles)));
-                return Ok(code::DONE);
-            }
-            Err(Failure::refused(format!("nobody is called `{name}`"))
-                .help("`tidegate user list` lists people"))
+            let grants = (name.as_str(), roles.as_slice());
+            command::set_roles(&backend.store, &backend.actor, grants, clock::now()).await?;
+            say(&format!("{name} is {}\n", words(&roles)));
+            Ok(code::DONE)
         }
     }
 }
@@ -101,7 +98,7 @@ async fn add(backend: &Backend, args: Add) -> Ended {
         password,
         os_user: args.os_user,
     };
-    if !backend.store.add_person(person, clock::now()).await? {
+    if !command::add_person(&backend.store, &backend.actor, person, clock::now()).await? {
         return Err(Failure::refused(format!(
             "there is a person called `{}` already",
             args.name

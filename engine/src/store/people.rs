@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
+use super::ledger::{self, Entry};
 use super::sessions::{end_sessions, forget_tries};
 use super::{Result, Store, StoreError, instant, maybe_instant, passwords, pg};
 use crate::command::{Actor, Role};
@@ -34,39 +36,46 @@ pub struct NewPerson {
 impl Store {
     /// Makes a person. `Ok(false)`: there is one of that name. `Refused`: a name, password or account that cannot be taken.
     pub async fn add_person(&self, person: NewPerson, now: Timestamp) -> Result<bool> {
+        self.enroll(person, None, now).await
+    }
+
+    /// As [`Store::add_person`]; the ledger keeps who did it.
+    pub async fn enroll(&self, person: NewPerson, by: Option<&Actor>, now: Timestamp) -> Result<bool> {
         check_name(&person.name)?;
         let hash = match person.password.clone() {
             Some(password) => Some(hashed(password).await?),
             None => None,
         };
+        let entry = by.map(|by| {
+            let body =
+                json!({ "person": person.name, "roles": words(&person.roles), "os_user": person.os_user });
+            act("person_added", by, body)
+        });
         self.transact(move |conn| {
-            let (person, hash) = (person.clone(), hash.clone());
-            Box::pin(async move { insert(conn, (&person, hash), now).await })
+            let (person, hash, entry) = (person.clone(), hash.clone(), entry.clone());
+            Box::pin(async move {
+                let made = insert(conn, (&person, hash), now).await?;
+                if let Some(entry) = entry.filter(|_| made == Made::Now) {
+                    ledger::append(conn, entry, now).await?;
+                }
+                Ok(made != Made::No)
+            })
         })
         .await
     }
 
-    /// Gives a person other grants, and ends the person's sessions where they change. `Ok(false)`: nobody has that name.
-    pub async fn set_roles(&self, name: &str, roles: &[Role]) -> Result<bool> {
-        let (name, roles) = (name.to_owned(), words(roles));
+    /// Gives a person other grants, and ends the person's sessions where they change; the ledger keeps who did it.
+    /// `Ok(false)`: nobody has that name.
+    pub async fn set_roles(
+        &self,
+        by: &Actor,
+        (name, roles): (&str, &[Role]),
+        now: Timestamp,
+    ) -> Result<bool> {
+        let (by, name, roles) = (by.clone(), name.to_owned(), words(roles));
         self.transact(move |conn| {
-            let (name, roles) = (name.clone(), roles.clone());
-            Box::pin(async move {
-                let before: Option<Vec<String>> =
-                    sqlx::query_scalar("select roles from person where name = $1 for update")
-                        .bind(&name)
-                        .fetch_optional(&mut *conn)
-                        .await?;
-                if before.as_ref().is_none_or(|before| *before == roles) {
-                    return Ok(before.is_some());
-                }
-                sqlx::query("update person set roles = $2 where name = $1")
-                    .bind(&name)
-                    .bind(&roles)
-                    .execute(&mut *conn)
-                    .await?;
-                end_sessions(conn, &name).await.map(|()| true)
-            })
+            let (by, name, roles) = (by.clone(), name.clone(), roles.clone());
+            Box::pin(async move { regrant(conn, &by, (&name, &roles), now).await })
         })
         .await
     }
@@ -141,11 +150,21 @@ pub(super) async fn standing(conn: &mut PgConnection, name: &str) -> Result<Opti
         .transpose()
 }
 
+/// What making a person came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    /// There is another of that name.
+    No,
+    Now,
+    /// In a try whose COMMIT was carried out though its answer was lost.
+    Before,
+}
+
 async fn insert(
     conn: &mut PgConnection,
     (person, hash): (&NewPerson, Option<String>),
     now: Timestamp,
-) -> Result<bool> {
+) -> Result<Made> {
     if let Some(account) = &person.os_user {
         let claimed: Option<String> = sqlx::query_scalar("select name from person where os_user = $1")
             .bind(account)
@@ -155,20 +174,66 @@ async fn insert(
             return Err(refused(format!("the account `{account}` acts as {by} already")));
         }
     }
-    // The last condition finds one's own row again after a COMMIT whose answer was lost.
     let made = sqlx::query(
-        "insert into person as p (name, password_hash, roles, os_user, created_at) values ($1, $2, $3, $4, $5)
-         on conflict (name) do update set name = p.name
-         where p.created_at = $5 and p.roles = $3 and p.password_hash is not distinct from $2",
+        "insert into person (name, password_hash, roles, os_user, created_at) values ($1, $2, $3, $4, $5)
+         on conflict (name) do nothing",
     )
     .bind(&person.name)
-    .bind(hash)
+    .bind(&hash)
     .bind(words(&person.roles))
     .bind(&person.os_user)
     .bind(pg(now))
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(made.rows_affected() == 1)
+    if made.rows_affected() == 1 {
+        return Ok(Made::Now);
+    }
+    // A salted hash is made once: whoever finds it has written it.
+    let own = sqlx::query(
+        "select 1 from person where name = $1 and created_at = $2 and password_hash is not distinct from $3",
+    )
+    .bind(&person.name)
+    .bind(pg(now))
+    .bind(hash)
+    .fetch_optional(conn)
+    .await?;
+    Ok(own.map_or(Made::No, |_| Made::Before))
+}
+
+async fn regrant(
+    conn: &mut PgConnection,
+    by: &Actor,
+    (name, roles): (&str, &[String]),
+    now: Timestamp,
+) -> Result<bool> {
+    let before: Option<Vec<String>> =
+        sqlx::query_scalar("select roles from person where name = $1 for update")
+            .bind(name)
+            .fetch_optional(&mut *conn)
+            .await?;
+    let Some(before) = before else { return Ok(false) };
+    if before == roles {
+        return Ok(true);
+    }
+    sqlx::query("update person set roles = $2 where name = $1")
+        .bind(name)
+        .bind(roles)
+        .execute(&mut *conn)
+        .await?;
+    end_sessions(conn, name).await?;
+    let body = json!({ "person": name, "from": before, "to": roles });
+    ledger::append(conn, act("roles_changed", by, body), now).await?;
+    Ok(true)
+}
+
+/// What an administrator did to a person.
+fn act(kind: &str, by: &Actor, body: Value) -> Entry {
+    Entry {
+        kind: kind.to_owned(),
+        actor: by.name.clone(),
+        run: None,
+        body,
+    }
 }
 
 /// Checks and hashes a new password.

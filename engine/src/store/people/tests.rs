@@ -14,7 +14,7 @@ use tidegate_test_fixtures::postgres::{self, Database};
 use super::super::{Store, StoreError};
 use super::NewPerson;
 use crate::clock;
-use crate::command::Role;
+use crate::command::{self, Actor, CommandError, Role};
 
 const PASSWORD: &str = "correct horse";
 
@@ -51,6 +51,11 @@ impl Door {
 
     fn after(&self, seconds: u64) -> Timestamp {
         self.now.checked_add(Duration::from_secs(seconds)).unwrap()
+    }
+
+    async fn grants(&self, name: &str, roles: &[Role]) -> Result<bool, StoreError> {
+        let by = Actor::os("root");
+        self.store.set_roles(&by, (name, roles), self.now).await
     }
 
     async fn token(&self) -> String {
@@ -101,9 +106,9 @@ async fn a_session_slides_along_for_twelve_hours_and_ends_after_a_week() {
 async fn what_changes_about_a_person_ends_the_sessions() {
     let door = Door::open().await;
     let token = door.token().await;
-    assert!(door.store.set_roles("anna", &[Role::Approver]).await.unwrap());
+    assert!(door.grants("anna", &[Role::Approver]).await.unwrap());
     assert!(door.knows(&token, door.now).await, "nothing changed");
-    assert!(door.store.set_roles("anna", &[Role::Viewer]).await.unwrap());
+    assert!(door.grants("anna", &[Role::Viewer]).await.unwrap());
     assert!(!door.knows(&token, door.now).await, "other grants");
 
     let token = door.token().await;
@@ -137,7 +142,7 @@ async fn what_changes_about_a_person_ends_the_sessions() {
     assert!(door.store.people().await.unwrap()[0].disabled_at.is_some());
 
     for nobody in [
-        door.store.set_roles("otto", &[]).await,
+        door.grants("otto", &[]).await,
         door.store.set_password("otto", PASSWORD.to_owned()).await,
         door.store.disable("otto", door.now).await,
     ] {
@@ -268,4 +273,41 @@ async fn an_account_of_the_operating_system_acts_as_the_person_who_claims_it() {
     let claimed = door.store.actor_of_account("root").await.unwrap();
     assert_eq!((claimed.name.as_str(), claimed.is_person), ("otto", true));
     assert!(!claimed.has(Role::Admin));
+}
+
+#[tokio::test]
+async fn who_made_whom_and_who_changed_what_they_may_stands_in_the_ledger() {
+    let door = Door::open().await;
+    let (store, now) = (&door.store, door.now);
+    let root = Actor::os("root");
+    let otto = person("otto", &[Role::Viewer]);
+    let made = command::add_person(store, &root, otto.clone(), now).await;
+    assert!(made.unwrap());
+    let again = command::add_person(store, &root, otto, door.after(1)).await;
+    assert!(!again.unwrap());
+    for _ in 0..2 {
+        command::set_roles(store, &root, ("otto", &[Role::Approver]), now)
+            .await
+            .unwrap();
+    }
+    let nobody = command::set_roles(store, &root, ("emil", &[]), now).await;
+    assert!(matches!(nobody, Err(CommandError::NotFound { .. })), "{nobody:?}");
+    let anna = Actor::person("anna", [Role::Approver]);
+    let herself = command::set_roles(store, &anna, ("anna", &[Role::Admin]), now).await;
+    assert!(
+        matches!(herself, Err(CommandError::Forbidden { .. })),
+        "{herself:?}"
+    );
+    let kept: Vec<String> =
+        sqlx::query_scalar("select concat_ws(' ', actor, kind, body) from ledger order by seq")
+            .fetch_all(store.pool())
+            .await
+            .unwrap();
+    assert_eq!(
+        kept,
+        [
+            r#"os:root person_added {"os_user":null,"person":"otto","roles":["viewer"]}"#,
+            r#"os:root roles_changed {"from":["viewer"],"person":"otto","to":["approver"]}"#,
+        ]
+    );
 }
