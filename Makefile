@@ -22,14 +22,14 @@ test: ## Everything CI runs
 fmt-check:
 	$(CARGO) fmt --all --check
 
-lint: # shows warnings; denies none until learn and flows are clean (CHANGELOG.md)
-	$(CARGO) clippy --locked --workspace --all-targets
+lint:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 deny: # no advisories: their database lies outside the package registries (deny.toml)
 	$(CARGO) deny --log-level error check --hide-inclusion-graph bans licenses sources
 
 doc:
-	$(CARGO) doc --locked --workspace --no-deps --quiet
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --quiet
 
 unit: # the tests alone; FILTER='browser::' for some
 	$(CARGO) nextest run --locked --workspace $(FILTER)

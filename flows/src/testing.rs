@@ -259,6 +259,12 @@ pub struct Bench {
     pub root: TempDir,
 }
 
+impl Default for Bench {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Bench {
     /// An attempt in a new temporary folder.
     pub fn new() -> Self {

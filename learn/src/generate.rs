@@ -224,8 +224,13 @@ fn history(params: &Params, user: &Learner, items: &[Item]) -> Vec<LearningEvent
     let changes = rng.random::<f64>() < params.drift;
     let mut interests = user.interests.clone();
     let mut left = appetites(params, user, &interests, items);
-    let mut events = Vec::new();
     let mut visited: Vec<(u32, usize, f64)> = Vec::new();
+    let mut diary = Diary {
+        user_id: user.user_id,
+        start: params.start,
+        rng,
+        events: Vec::new(),
+    };
     for day in user.first_day..params.days {
         visited.retain(|(when, at, weight)| {
             let again = day >= when + REVIEW_AFTER;
@@ -235,20 +240,22 @@ fn history(params: &Params, user: &Learner, items: &[Item]) -> Vec<LearningEvent
             !again
         });
         if changes && day == params.days / 2 {
-            interests[0] = rng.random_range(0..params.topics as u32);
+            interests[0] = diary.rng.random_range(0..params.topics as u32);
             let fresh = appetites(params, user, &interests, items);
             left.iter_mut()
                 .zip(fresh)
                 .filter(|(old, _)| **old > 0.0)
                 .for_each(|(old, new)| *old = new);
         }
-        for _ in 0..sessions(pace, &mut rng) {
-            let Some(at) = draw(&left, &mut rng) else { break };
+        for _ in 0..sessions(pace, &mut diary.rng) {
+            let Some(at) = draw(&left, &mut diary.rng) else {
+                break;
+            };
             visited.push((day, at, std::mem::take(&mut left[at])));
-            visit(params, user, &items[at], day, &mut rng, &mut events);
+            diary.visit(items[at].item_id, day);
         }
     }
-    events
+    diary.events
 }
 
 /// How likely each item is to be next: own topics, the right level, common appeal.
@@ -285,37 +292,39 @@ fn draw(weights: &[f64], rng: &mut Stream) -> Option<usize> {
     None
 }
 
-/// A view, often progress, now and then completion.
-fn visit(
-    params: &Params,
-    user: &Learner,
-    item: &Item,
-    day: u32,
-    rng: &mut Stream,
-    out: &mut Vec<LearningEvent>,
-) {
-    let mut second = params.start + i64::from(day) * DAY + rng.random_range(0..DAY - 7200);
-    let mut push = |event_type, value, second: i64| {
-        let (ts_micros, arrival_day) = (second * 1_000_000, day);
-        let (user_id, item_id) = (user.user_id, item.item_id);
-        out.push(LearningEvent {
+/// What one user leaves behind.
+struct Diary {
+    user_id: i64,
+    start: i64,
+    rng: Stream,
+    events: Vec<LearningEvent>,
+}
+
+impl Diary {
+    /// A view, often progress, now and then completion.
+    fn visit(&mut self, item_id: i64, day: u32) {
+        let mut second = self.start + i64::from(day) * DAY + self.rng.random_range(0..DAY - 7200);
+        let (user_id, mut made) = (self.user_id, Vec::new());
+        let event = |event_type, value, second: i64| LearningEvent {
             event_id: 0,
             user_id,
             item_id,
             event_type,
             value,
-            ts_micros,
-            arrival_day,
-        });
-    };
-    push(EventType::View, None, second);
-    if rng.random::<f64>() < 0.65 {
-        second += rng.random_range(60..1800);
-        push(EventType::Progress, Some(rng.random_range(0.05..0.95)), second);
-        if rng.random::<f64>() < 0.6 {
-            second += rng.random_range(60..3600);
-            push(EventType::Complete, Some(1.0), second);
+            ts_micros: second * 1_000_000,
+            arrival_day: day,
+        };
+        made.push(event(EventType::View, None, second));
+        if self.rng.random::<f64>() < 0.65 {
+            second += self.rng.random_range(60..1800);
+            let share = self.rng.random_range(0.05..0.95);
+            made.push(event(EventType::Progress, Some(share), second));
+            if self.rng.random::<f64>() < 0.6 {
+                second += self.rng.random_range(60..3600);
+                made.push(event(EventType::Complete, Some(1.0), second));
+            }
         }
+        self.events.extend(made);
     }
 }
 

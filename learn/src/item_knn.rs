@@ -40,12 +40,15 @@ impl ItemKnn {
     pub fn fit(data: &Interactions, params: Params) -> Self {
         let by_user = Csr::from_interactions(data);
         let by_item = by_user.transposed();
-        let lists: Vec<Vec<(u32, f32)>> = (0..by_item.height() as u32)
+        let n = by_item.height();
+        let visits = CoVisits {
+            by_user,
+            by_item,
+            params,
+        };
+        let lists: Vec<Vec<(u32, f32)>> = (0..n as u32)
             .into_par_iter()
-            .map_init(
-                || vec![0u32; by_item.height()],
-                |counts, item| neighbours(item, &by_user, &by_item, params, counts),
-            )
+            .map_init(|| vec![0u32; n], |counts, item| visits.neighbours(item, counts))
             .collect();
         let (offsets, neighbours) = turned(&lists);
         let popularity = data.popularity().iter().map(|count| *count as f32).collect();
@@ -116,33 +119,38 @@ fn turned(lists: &[Vec<(u32, f32)>]) -> (Vec<usize>, Vec<(u32, f32)>) {
     (offsets, entries.iter().map(|entry| (entry.1, entry.2)).collect())
 }
 
-fn neighbours(
-    item: u32,
-    by_user: &Csr,
-    by_item: &Csr,
+/// Who visited what, both ways.
+struct CoVisits {
+    by_user: Csr,
+    by_item: Csr,
     params: Params,
-    counts: &mut [u32],
-) -> Vec<(u32, f32)> {
-    for user in by_item.row(item) {
-        for other in by_user.row(*user) {
-            counts[*other as usize] += 1;
+}
+
+impl CoVisits {
+    /// The most similar items, by ascending index. `counts` is all 0, before and after.
+    fn neighbours(&self, item: u32, counts: &mut [u32]) -> Vec<(u32, f32)> {
+        for user in self.by_item.row(item) {
+            for other in self.by_user.row(*user) {
+                counts[*other as usize] += 1;
+            }
         }
+        counts[item as usize] = 0;
+        let size = |index: u32| self.by_item.row(index).len() as f32;
+        let similarity = |(other, count): (usize, &mut u32)| {
+            let common = std::mem::take(count) as f32;
+            let denominator = (size(item) * size(other as u32)).sqrt() + self.params.shrink;
+            (common > 0.0).then(|| (other as u32, common / denominator))
+        };
+        let mut list: Vec<(u32, f32)> = counts.iter_mut().enumerate().filter_map(similarity).collect();
+        let kept = self.params.neighbours;
+        if list.len() > kept {
+            let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+            list.select_nth_unstable_by(kept, order);
+            list.truncate(kept);
+            list.sort_unstable_by_key(|neighbour| neighbour.0);
+        }
+        list
     }
-    counts[item as usize] = 0;
-    let size = |index: u32| by_item.row(index).len() as f32;
-    let similarity = |(other, count): (usize, &mut u32)| {
-        let common = std::mem::take(count) as f32;
-        let denominator = (size(item) * size(other as u32)).sqrt() + params.shrink;
-        (common > 0.0).then(|| (other as u32, common / denominator))
-    };
-    let mut list: Vec<(u32, f32)> = counts.iter_mut().enumerate().filter_map(similarity).collect();
-    if list.len() > params.neighbours {
-        let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-        list.select_nth_unstable_by(params.neighbours, order);
-        list.truncate(params.neighbours);
-        list.sort_unstable_by_key(|neighbour| neighbour.0);
-    }
-    list
 }
 
 /// The different items of a history, ascending.

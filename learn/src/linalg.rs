@@ -3,31 +3,47 @@
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
-/// out (m × n) = alpha · a (m × k) · b (k × n), all row-major, on the calling thread.
-pub(crate) fn multiply(out: &mut [f32], a: &[f32], b: &[f32], inner: usize, alpha: f32) {
-    let (rows, columns) = (a.len() / inner, b.len() / inner);
-    let a = MatRef::from_row_major_slice(a, rows, inner);
-    let b = MatRef::from_row_major_slice(b, inner, columns);
-    let out = MatMut::from_row_major_slice_mut(out, rows, columns);
-    matmul(out, Accum::Replace, a, b, alpha, Par::Seq);
+/// alpha · a · b, in one of the ways below; all blocks are row-major, `inner` is the length that is summed over.
+pub(crate) struct Product<'a> {
+    pub a: &'a [f32],
+    pub b: &'a [f32],
+    pub inner: usize,
+    pub alpha: f32,
 }
 
-/// out (m × n) = alpha · a (m × k) · bᵀ, where b is n × k, all row-major, on the calling thread.
-pub(crate) fn multiply_transposed(out: &mut [f32], a: &[f32], b: &[f32], inner: usize, alpha: f32) {
-    let (rows, columns) = (a.len() / inner, b.len() / inner);
-    let a = MatRef::from_row_major_slice(a, rows, inner);
-    let b = MatRef::from_row_major_slice(b, columns, inner).transpose();
-    let out = MatMut::from_row_major_slice_mut(out, rows, columns);
-    matmul(out, Accum::Replace, a, b, alpha, Par::Seq);
-}
+impl Product<'_> {
+    /// out (m × n) of a (m × inner) and b (inner × n), on the calling thread.
+    pub fn plain(&self, out: &mut [f32]) {
+        let (rows, columns) = self.shape();
+        let a = MatRef::from_row_major_slice(self.a, rows, self.inner);
+        let b = MatRef::from_row_major_slice(self.b, self.inner, columns);
+        self.write(out, a, b);
+    }
 
-/// out (m × n) = alpha · aᵀ · b, where a is k × m and b is k × n, all row-major, on the calling thread.
-pub(crate) fn transposed_multiply(out: &mut [f32], a: &[f32], b: &[f32], inner: usize, alpha: f32) {
-    let (rows, columns) = (a.len() / inner, b.len() / inner);
-    let a = MatRef::from_row_major_slice(a, inner, rows).transpose();
-    let b = MatRef::from_row_major_slice(b, inner, columns);
-    let out = MatMut::from_row_major_slice_mut(out, rows, columns);
-    matmul(out, Accum::Replace, a, b, alpha, Par::Seq);
+    /// out (m × n) of a (m × inner) and bᵀ, where b is n × inner, on the calling thread.
+    pub fn right_transposed(&self, out: &mut [f32]) {
+        let (rows, columns) = self.shape();
+        let a = MatRef::from_row_major_slice(self.a, rows, self.inner);
+        let b = MatRef::from_row_major_slice(self.b, columns, self.inner);
+        self.write(out, a, b.transpose());
+    }
+
+    /// out (m × n) of aᵀ and b, where a is inner × m and b is inner × n, on the calling thread.
+    pub fn left_transposed(&self, out: &mut [f32]) {
+        let (rows, columns) = self.shape();
+        let a = MatRef::from_row_major_slice(self.a, self.inner, rows);
+        let b = MatRef::from_row_major_slice(self.b, self.inner, columns);
+        self.write(out, a.transpose(), b);
+    }
+
+    fn shape(&self) -> (usize, usize) {
+        (self.a.len() / self.inner, self.b.len() / self.inner)
+    }
+
+    fn write(&self, out: &mut [f32], a: MatRef<'_, f32>, b: MatRef<'_, f32>) {
+        let out = MatMut::from_row_major_slice_mut(out, a.nrows(), b.ncols());
+        matmul(out, Accum::Replace, a, b, self.alpha, Par::Seq);
+    }
 }
 
 /// Sum of products, in eight lanes.

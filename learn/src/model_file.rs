@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
         let widths = header
             .sections
             .iter()
-            .map(|head| Some(head.count.checked_mul(width(&head.dtype)?)?));
+            .map(|head| head.count.checked_mul(width(&head.dtype)?));
         let total = widths.sum::<Option<usize>>().ok_or(FileError::Length)?;
         if total == body.len() {
             Ok(Self { header, body })

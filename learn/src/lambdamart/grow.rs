@@ -26,15 +26,17 @@ struct Best {
     left: Sums,
 }
 
-/// Grows a tree on the derivatives and adds its values to `scores`.
-pub(super) fn grow(
-    binned: &Binned,
-    derivatives: &[(f64, f64)],
-    params: &Params,
-    scores: &mut [f64],
-) -> Vec<Node> {
-    let rows: Vec<u32> = (0..derivatives.len() as u32).collect();
-    let histogram = build(binned, derivatives, &rows);
+/// What a tree is grown on.
+pub(super) struct Ground<'a> {
+    pub(super) binned: &'a Binned,
+    /// First and second, per row.
+    pub(super) derivatives: &'a [(f64, f64)],
+}
+
+/// Grows a tree and adds its values to `scores`.
+pub(super) fn grow(ground: &Ground<'_>, params: &Params, scores: &mut [f64]) -> Vec<Node> {
+    let rows: Vec<u32> = (0..ground.derivatives.len() as u32).collect();
+    let histogram = build(ground, &rows);
     let sums = histogram
         .first()
         .map_or([0.0; 3], |feature| feature.iter().fold([0.0; 3], plus));
@@ -51,7 +53,7 @@ pub(super) fn grow(
         let Some(at) = most_gaining(&leaves) else { break };
         let leaf = leaves.swap_remove(at);
         let Some(best) = leaf.best else { break };
-        let children = split(leaf, best, binned, derivatives, &mut nodes);
+        let children = split(leaf, best, ground, &mut nodes);
         leaves.extend(children.into_iter().map(|mut leaf| {
             leaf.best = best_split(&leaf.histogram, leaf.sums, params);
             leaf
@@ -78,32 +80,22 @@ fn most_gaining(leaves: &[Leaf]) -> Option<usize> {
     found.map(|(_, _, at)| at)
 }
 
-fn split(
-    leaf: Leaf,
-    best: Best,
-    binned: &Binned,
-    derivatives: &[(f64, f64)],
-    nodes: &mut Vec<Node>,
-) -> [Leaf; 2] {
+fn split(leaf: Leaf, best: Best, ground: &Ground<'_>, nodes: &mut Vec<Node>) -> [Leaf; 2] {
     let (left, right) = (nodes.len(), nodes.len() + 1);
     nodes[leaf.node] = Node::Split {
         feature: best.feature as u32,
-        threshold: binned.bounds[best.feature][best.bin],
+        threshold: ground.binned.bounds[best.feature][best.bin],
         left: left as u32,
         right: right as u32,
     };
     nodes.extend([Node::Leaf(0.0); 2]);
-    let column = &binned.columns[best.feature];
+    let column = &ground.binned.columns[best.feature];
     let (left_rows, right_rows): (Vec<u32>, Vec<u32>) = leaf
         .rows
         .iter()
         .partition(|row| usize::from(column[**row as usize]) <= best.bin);
     let small_is_left = left_rows.len() <= right_rows.len();
-    let small = build(
-        binned,
-        derivatives,
-        if small_is_left { &left_rows } else { &right_rows },
-    );
+    let small = build(ground, if small_is_left { &left_rows } else { &right_rows });
     let mut large = leaf.histogram;
     for (sums, part) in large.iter_mut().flatten().zip(small.iter().flatten()) {
         *sums = minus(*sums, part);
@@ -133,8 +125,9 @@ fn split(
 }
 
 /// Each feature is summed by one thread in row order, so the sums don't depend on the number of threads.
-fn build(binned: &Binned, derivatives: &[(f64, f64)], rows: &[u32]) -> Histogram {
-    let ordered: Vec<(f64, f64)> = rows.iter().map(|row| derivatives[*row as usize]).collect();
+fn build(ground: &Ground<'_>, rows: &[u32]) -> Histogram {
+    let ordered: Vec<(f64, f64)> = rows.iter().map(|row| ground.derivatives[*row as usize]).collect();
+    let binned = ground.binned;
     let feature = |(column, bounds): (&Vec<u8>, &Vec<f32>)| {
         let mut sums = vec![[0.0; 3]; bounds.len() + 1];
         for (row, (first, second)) in rows.iter().zip(&ordered) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::bins::Binned;
 use super::forest::leaf_of;
 use super::gradient::lambdas;
-use super::grow::grow;
+use super::grow::{Ground, grow};
 use super::{Course, Forest, Params, Table};
 use crate::model_file::{Reader, Writer};
 use crate::progress::{Progress, TrainError, report};
@@ -39,9 +39,11 @@ pub(super) fn fit(table: &Table, params: &Params, course: Course<'_>) -> Result<
     let mut derivatives = vec![(0.0, 0.0); scores.len()];
     while forest.trees.len() < params.trees as usize && (course.goes_on)(&forest) {
         differentiate(table, &scores, params, &mut derivatives);
-        forest
-            .trees
-            .push(grow(&binned, &derivatives, params, &mut scores));
+        let ground = Ground {
+            binned: &binned,
+            derivatives: &derivatives,
+        };
+        forest.trees.push(grow(&ground, params, &mut scores));
         if scores.iter().any(|score| !score.is_finite()) {
             return Err(TrainError::Diverged {
                 stage: STAGE,

@@ -30,21 +30,16 @@ impl Graph {
 
     pub(super) fn floats(&mut self, name: &str, shape: &[i64], values: &[f32]) {
         let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.constant(name, FLOAT, shape, &raw);
+        self.constants.push(constant(name, FLOAT, shape, &raw));
     }
 
     pub(super) fn integers(&mut self, name: &str, shape: &[i64], values: &[i64]) {
         let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.constant(name, INT64, shape, &raw);
-    }
-
-    fn constant(&mut self, name: &str, dtype: i64, shape: &[i64], raw: &[u8]) {
-        let tensor = Message::default().integers(1, shape).integer(2, dtype);
-        self.constants.push(tensor.text(8, name).bytes(9, raw));
+        self.constants.push(constant(name, INT64, shape, &raw));
     }
 
     pub(super) fn node(&mut self, operator: &str, inputs: &[&str], output: &str) {
-        self.push(operator, inputs, output, "", &[]);
+        self.nodes.push(operation(operator, inputs, output));
     }
 
     /// Maps ids to 0, 1, …; other ids to their number.
@@ -55,30 +50,14 @@ impl Graph {
             integers("values_int64s", &rows),
             attribute("default_int64", 2).integer(3, ids.len() as i64),
         ];
-        self.push("LabelEncoder", &[input], output, ML_DOMAIN, &attributes);
+        let node = operation("LabelEncoder", &[input], output);
+        self.nodes.push(of_ml_domain(node, &attributes));
     }
 
     pub(super) fn trees(&mut self, input: &str, output: &str, forest: &Forest) {
-        let attributes = Flat::of(forest).attributes();
-        self.push("TreeEnsembleRegressor", &[input], output, ML_DOMAIN, &attributes);
-    }
-
-    fn push(&mut self, operator: &str, inputs: &[&str], output: &str, domain: &str, attributes: &[Message]) {
-        let node = inputs
-            .iter()
-            .fold(Message::default(), |node, input| node.text(1, input));
-        let node = node
-            .text(2, output)
-            .text(3, &format!("{output}_node"))
-            .text(4, operator);
-        let node = attributes
-            .iter()
-            .fold(node, |node, attribute| node.message(5, attribute));
-        self.nodes.push(if domain.is_empty() {
-            node
-        } else {
-            node.text(7, domain)
-        });
+        let node = operation("TreeEnsembleRegressor", &[input], output);
+        self.nodes
+            .push(of_ml_domain(node, &Flat::of(forest).attributes()));
     }
 
     pub(super) fn finish(self, inputs: &[Tensor], outputs: &[Tensor]) -> Vec<u8> {
@@ -106,6 +85,27 @@ impl Graph {
             .message(8, &Message::default().text(1, ML_DOMAIN).integer(2, ML_OPSET))
             .0
     }
+}
+
+fn constant(name: &str, dtype: i64, shape: &[i64], raw: &[u8]) -> Message {
+    let tensor = Message::default().integers(1, shape).integer(2, dtype);
+    tensor.text(8, name).bytes(9, raw)
+}
+
+fn operation(operator: &str, inputs: &[&str], output: &str) -> Message {
+    let node = inputs
+        .iter()
+        .fold(Message::default(), |node, input| node.text(1, input));
+    node.text(2, output)
+        .text(3, &format!("{output}_node"))
+        .text(4, operator)
+}
+
+fn of_ml_domain(node: Message, attributes: &[Message]) -> Message {
+    let node = attributes
+        .iter()
+        .fold(node, |node, attribute| node.message(5, attribute));
+    node.text(7, ML_DOMAIN)
 }
 
 fn value_info(tensor: &Tensor) -> Message {

@@ -142,7 +142,7 @@ fn ascend(lists: &[&List]) -> Vec<f32> {
     let mut columns: Vec<Columns<'_>> = lists.par_iter().map(|list| Columns::new(list, &scale)).collect();
     let mut weights = vec![0.0f32; SIGNS.len()];
     for round in 0..ROUNDS {
-        for sign in 0..SIGNS.len() {
+        for (sign, weight) in weights.iter_mut().enumerate() {
             let moves = MOVES[round..].iter().flat_map(|size| [*size, -size]);
             let tried = moves.map(|by| (gain(&columns, sign, by), by));
             let best = tried.fold(
@@ -150,7 +150,7 @@ fn ascend(lists: &[&List]) -> Vec<f32> {
                 |best, tried| if tried.0 > best.0 { tried } else { best },
             );
             if best.0 > 0.0 {
-                weights[sign] += best.1;
+                *weight += best.1;
                 columns.par_iter_mut().for_each(|list| list.accept(sign, best.1));
             }
         }

@@ -14,6 +14,7 @@ use crate::model_file::{FileError, Reader, Writer};
 const STEP: usize = 10;
 /// Steps without a gain after which no more trees are grown.
 const PATIENCE: usize = 3;
+
 /// score(x) = weights · x + forest(x).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scorer {
@@ -59,6 +60,8 @@ pub(super) struct Check<'a> {
     seen: usize,
     /// Largest mean gain so far, its standard error, and how many trees it took.
     best: (f64, f64, usize),
+    /// Whether trees were once surely worse than none.
+    harmful: bool,
 }
 
 struct Checked<'a> {
@@ -99,10 +102,11 @@ impl<'a> Check<'a> {
             lists: lists.iter().map(|list| Checked::new(list, weights)).collect(),
             seen: 0,
             best: (0.0, 0.0, 0),
+            harmful: false,
         }
     }
 
-    /// Whether more trees may still pay. Looks at every tenth tree, so that a resumed training decides alike.
+    /// Whether more trees may still pay: not where the first ones surely harm, nor long after the best. Looks at every tenth tree, so that a resumed training decides alike.
     pub fn goes_on(&mut self, forest: &Forest) -> bool {
         while self.seen + STEP <= forest.trees().len() {
             let trees = self.seen..self.seen + STEP;
@@ -110,11 +114,12 @@ impl<'a> Check<'a> {
             let gains: Vec<f64> = self.lists.par_iter_mut().map(add).collect();
             self.seen += STEP;
             let (gain, error) = mean_and_error(&gains);
+            self.harmful |= gain < -error;
             if gain > self.best.0 {
                 self.best = (gain, error, self.seen);
             }
         }
-        self.seen < self.best.2 + PATIENCE * STEP
+        !self.harmful && self.seen < self.best.2 + PATIENCE * STEP
     }
 
     /// How many trees to keep: none where what they add may be luck.

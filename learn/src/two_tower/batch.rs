@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::serve::normalise;
 use crate::data::Csr;
-use crate::linalg::{dot, multiply, multiply_transposed, transposed_multiply};
+use crate::linalg::{Product, dot};
 use crate::random;
 
 /// Rows of a batch that one thread handles at a time. Fixed, so that sums don't depend on the thread count.
@@ -112,10 +112,13 @@ pub(super) fn step(
     let (users, items) = tables;
     let columns = Columns::of(pairs, setting);
     let vectors = items.gather(&columns.items);
-    let blocks: Vec<Block> = pairs
-        .par_chunks(BLOCK)
-        .map(|block| Block::of(block, users, &columns, &vectors, setting))
-        .collect();
+    let batch = Batch {
+        users,
+        columns: &columns,
+        vectors: &vectors,
+        setting,
+    };
+    let blocks: Vec<Block> = pairs.par_chunks(BLOCK).map(|block| batch.block(block)).collect();
     let mut item_gradient = vec![0.0f32; vectors.len()];
     for block in &blocks {
         item_gradient
@@ -171,28 +174,33 @@ struct Block {
     loss: f64,
 }
 
-impl Block {
-    fn of(
-        pairs: &[(u32, u32)],
-        users: &Table,
-        columns: &Columns,
-        vectors: &[f32],
-        setting: &Setting<'_>,
-    ) -> Self {
-        let (dim, width) = (users.dim, columns.items.len());
+/// What all blocks of a batch look at.
+struct Batch<'a> {
+    users: &'a Table,
+    columns: &'a Columns,
+    /// Those of the columns' items.
+    vectors: &'a [f32],
+    setting: &'a Setting<'a>,
+}
+
+impl Batch<'_> {
+    fn block(&self, pairs: &[(u32, u32)]) -> Block {
+        let (dim, width, vectors) = (self.users.dim, self.columns.items.len(), self.vectors);
+        let alpha = self.setting.scale;
         let rows: Vec<u32> = pairs.iter().map(|pair| pair.0).collect();
-        let own = users.gather(&rows);
+        let own = self.users.gather(&rows);
         let mut logits = vec![0.0f32; pairs.len() * width];
-        multiply_transposed(&mut logits, &own, vectors, dim, setting.scale);
+        let product = |a, b, inner| Product { a, b, inner, alpha };
+        product(&own, vectors, dim).right_transposed(&mut logits);
         let mut loss = 0.0;
         for (pair, line) in pairs.iter().zip(logits.chunks_exact_mut(width)) {
-            loss += to_gradient(line, *pair, columns, setting.seen);
+            loss += to_gradient(line, *pair, self.columns, self.setting.seen);
         }
         let mut user_gradient = vec![0.0f32; own.len()];
-        multiply(&mut user_gradient, &logits, vectors, width, setting.scale);
+        product(&logits, vectors, width).plain(&mut user_gradient);
         let mut item_gradient = vec![0.0f32; vectors.len()];
-        transposed_multiply(&mut item_gradient, &logits, &own, pairs.len(), setting.scale);
-        Self {
+        product(&logits, &own, pairs.len()).left_transposed(&mut item_gradient);
+        Block {
             user_gradient,
             item_gradient,
             loss,
