@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 use tidegate_engine::plugin::TaskError;
 
 use crate::lake::write::Event;
@@ -178,6 +179,80 @@ async fn two_s3_servers_give_what_a_folder_gives() {
         };
         assert!(message.contains("no-such-bucket-here"), "{message}");
     }
+}
+
+/// The rows of a lake as a table `learning.events`.
+async fn table(url: &str, lake: &Lake) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let create = "CREATE SCHEMA learning; CREATE TABLE learning.events (event_id bigint, user_id integer, item_id integer, \
+                  event_type text, value real, ts timestamptz)";
+    sqlx::raw_sql(create).execute(&mut connection).await.unwrap();
+    for event in &lake.events {
+        let insert = "INSERT INTO learning.events VALUES ($1, $2, $3, $4, $5, 'epoch'::timestamptz + $6 * interval '1 microsecond')";
+        sqlx::query(insert)
+            .bind(event.event_id)
+            .bind(event.user_id)
+            .bind(event.item_id)
+            .bind(&event.event_type)
+            .bind(event.value)
+            .bind(event.ts)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn postgresql_gives_what_a_folder_gives() {
+    let here = Bench::new();
+    let uri = lake(&here.root.path().join("lake"), &dirty()).await;
+    let list = format!("{uri}/gdpr/deleted_users.txt");
+    let mut input = with(&uri, 10);
+    input["deletion_list"] = json!(list);
+    let expected = here.run("data_pull", input).await.unwrap();
+
+    let database = tidegate_test_fixtures::postgres::database().await;
+    table(&database.url, &dirty()).await;
+    let mut bench = Bench::new();
+    bench
+        .ctx
+        .env
+        .insert("LEARNING_DATABASE".into(), database.url.clone());
+    let mut input = with("LEARNING_DATABASE", 10);
+    (input["table"], input["deletion_list"]) = (json!("learning.events"), json!(list));
+    let output = bench.run("data_pull", input.clone()).await.unwrap();
+    for name in [
+        "rows",
+        "users",
+        "items",
+        "duplicates",
+        "erased",
+        "incomplete",
+        "snapshot",
+    ] {
+        assert_eq!(output[name], expected[name], "{name}");
+    }
+    input["event_types"] = json!(["complete"]);
+    assert_eq!(bench.run("data_pull", input.clone()).await.unwrap()["rows"], 0);
+
+    for (name, expected) in [
+        ("learning.nothing", "learning.nothing"),
+        ("events; DROP TABLE x", "is no table"),
+    ] {
+        input["table"] = json!(name);
+        let refused = bench.run("data_pull", input.clone()).await;
+        assert!(
+            matches!(&refused, Err(TaskError::Fail { message }) if message.contains(expected)),
+            "{refused:?}"
+        );
+    }
+    let away = Bench::new()
+        .run("data_pull", with("postgres://127.0.0.1:9/x", 1))
+        .await;
+    assert!(
+        matches!(&away, Err(TaskError::Retry { message }) if message.contains("127.0.0.1:9/x")),
+        "{away:?}"
+    );
 }
 
 #[tokio::test]
