@@ -11,6 +11,7 @@
 //! row that names the attempt, and counts only while that attempt's lease does. All of it may be repeated: a reply that was
 //! lost, or a new attempt of the same task run, finds what was done.
 
+mod basis;
 mod moves;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,8 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -110,9 +112,14 @@ async fn talk(
     };
     writer.send(&ToChild::Start(Box::new(start))).await.ok()?;
     let mut told = false;
+    let mut calls = FuturesUnordered::new();
     loop {
         let message = tokio::select! {
             message = reader.next::<ToWorker>() => message?,
+            Some(answer) = calls.next() => {
+                writer.send(&answer).await.ok()?;
+                continue;
+            }
             () = stop.token.cancelled(), if !told => {
                 told = true;
                 writer.send(&ToChild::Stop).await.ok()?;
@@ -122,8 +129,11 @@ async fn talk(
         match message {
             ToWorker::Emit { emission } => ctx.host().emit(emission),
             ToWorker::Call { number, call } => {
-                let answer = ctx.host().call(call).await;
-                writer.send(&ToChild::Answer { number, answer }).await.ok()?;
+                let host = ctx.host();
+                calls.push(async move {
+                    let answer = host.call(call).await;
+                    ToChild::Answer { number, answer }
+                });
             }
             ToWorker::Done { result } => return Some(result),
         }

@@ -67,20 +67,26 @@ impl Writer {
 }
 
 /// Reads messages.
-pub(super) struct Reader(BufReader<OwnedReadHalf>);
+pub(super) struct Reader {
+    half: BufReader<OwnedReadHalf>,
+    /// What has come of the next message.
+    line: Vec<u8>,
+}
 
 impl Reader {
     pub(super) fn new(half: OwnedReadHalf) -> Self {
-        Self(BufReader::new(half))
+        Self {
+            half: BufReader::new(half),
+            line: Vec::new(),
+        }
     }
 
-    /// The next message; `None` when the other side is gone or spoke nonsense.
+    /// The next message; `None` when the other side is gone or spoke nonsense. May be dropped half-way: the next call goes on.
     pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Option<T> {
-        let mut line = Vec::new();
-        let read = self.0.read_until(b'\n', &mut line).await.ok()?;
-        if read == 0 {
-            return None;
-        }
-        serde_json::from_slice(&line).ok()
+        self.half.read_until(b'\n', &mut self.line).await.ok()?;
+        // Nothing at all, or the beginning of a message whose end will not come, is none.
+        let message = serde_json::from_slice(&self.line).ok();
+        self.line.clear();
+        message
     }
 }

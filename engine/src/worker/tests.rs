@@ -298,6 +298,13 @@ impl Site {
         self.stop.cancel();
         self.worker.await.unwrap().unwrap();
         assert_eq!(self.store.audit().await.unwrap(), []);
+        let runs: Vec<uuid::Uuid> = sqlx::query_scalar("select id from run")
+            .fetch_all(self.store.pool())
+            .await
+            .unwrap();
+        let mut left = tree::census();
+        left.retain(|mark, _| runs.contains(&mark.run.0));
+        assert_eq!(left, BTreeMap::new(), "processes of attempts that are over");
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::pages::LOG_CAP;
-use super::{Scribe, write};
+use super::{EVERY, Scribe, write};
 use crate::clock;
 use crate::plan::Outcome;
 use crate::plugin::{Emission, Level};
@@ -228,6 +228,24 @@ async fn while_postgres_is_away_nothing_waits_and_what_had_no_room_is_told() {
             format!("… {missing} bytes left out: the database did not take them")
         );
     }
+    desk.end().await;
+}
+
+#[tokio::test]
+async fn what_postgres_refuses_for_good_costs_only_itself() {
+    let desk = Desk::with(1).await;
+    sqlx::query("alter table log add constraint taste check (text <> 'poison')")
+        .execute(desk.bench.store.pool())
+        .await
+        .unwrap();
+    desk.say(0, "before");
+    desk.wait_for("the line", "select exists (select from log)").await;
+    desk.say(0, "poison");
+    clock::sleep(EVERY * 4).await;
+    desk.say(0, "after");
+    desk.close(0).await;
+    let told = "… 7 bytes left out: the database did not take them";
+    assert_eq!(desk.texts(0).await, ["before", told, "after"]);
     desk.end().await;
 }
 

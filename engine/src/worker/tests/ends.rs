@@ -5,10 +5,12 @@ use std::path::Path;
 use std::process::Stdio;
 
 use tidegate_test_fixtures::process::Process;
+use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::plan::Outcome;
 use crate::store::claim::{Claim, Claimer};
+use crate::worker::pipe::{Reader, ToChild};
 use crate::worker::tree::Mark;
 use crate::worker::{leftovers, lived};
 
@@ -335,6 +337,22 @@ async fn folders_go_when_nobody_needs_them_any_more() {
     leftovers::tidy(&store, home.path()).await;
     assert_eq!(there(), [3, 6, 7]);
     assert!(!path(&format!("work/{run}")).exists() && !path(&format!("checkpoints/{run}")).exists());
+}
+
+#[tokio::test]
+async fn a_message_may_be_read_in_two_goes() {
+    let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+    let mut reader = Reader::new(ours.into_split().0);
+    let (_, mut out) = theirs.into_split();
+    out.write_all(br#"{"m":"st"#).await.unwrap();
+    let first = tokio::time::timeout(Duration::from_millis(50), reader.next::<ToChild>()).await;
+    assert!(first.is_err(), "half a message is none");
+    out.write_all(b"op\"}\n{\"m\":\"stop\"}\nhalf").await.unwrap();
+    for _ in 0..2 {
+        assert!(matches!(reader.next().await, Some(ToChild::Stop)));
+    }
+    drop(out);
+    assert!(reader.next::<ToChild>().await.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
