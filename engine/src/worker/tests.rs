@@ -120,6 +120,10 @@ fn registry() -> Registry {
 
 /// Not a test: what the child processes of the tests below run. Without the mark it does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a process of the tests is told by its environment what it is"
+)]
 async fn child_entry() {
     if std::env::vars_os().any(|(name, _)| name == tree::MARK) {
         inside::serve(registry()).await.unwrap();

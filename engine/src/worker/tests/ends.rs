@@ -82,6 +82,10 @@ fn compute() {
 
 /// Not a test: a worker in a process of its own, until it is killed. Without its variable it does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a process of the tests is told by its environment what it is"
+)]
 async fn worker_entry() {
     let Some((_, told)) = std::env::vars_os().find(|(name, _)| name == WORKER) else {
         return;
