@@ -19,7 +19,7 @@ use crate::words::count;
 /// The run that `text` means: an id, the beginning of one, `last`.
 pub async fn run_id(store: &Store, text: &str) -> Result<RunId, Failure> {
     if text != "last" {
-        return Ok(store.run_by_prefix(text).await?);
+        return Ok(store.find_run(text).await?);
     }
     let newest = RunFilter {
         limit: 1,

@@ -1,13 +1,19 @@
 //! Read models: what pages, the API and the command line show, in few statements each.
+//!
+//! Nothing here locks or writes. Names of tasks, params and schedules come from the sealed flow, which is remembered by its version; the
+//! tables hold only what moves.
 
 mod approvals;
 mod flows;
+mod logs;
 mod models;
 mod pulse;
+mod run;
 mod runs;
 
 pub use pulse::{Labelled, Numbers, Pulse, RunCount};
-pub use runs::{LogCursor, RunFilter};
+pub use logs::{CursorError, LogCursor};
+pub use runs::{RunFilter, short_id};
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -31,3 +37,6 @@ fn bounded(limit: usize) -> usize {
 fn json(row: &PgRow, column: &str) -> Result<serde_json::Value> {
     Ok(row.try_get(column)?)
 }
+
+#[cfg(test)]
+mod tests;

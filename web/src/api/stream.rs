@@ -20,7 +20,6 @@ use tidegate_engine::store::read::LogCursor;
 use tidegate_engine::view::Run;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::runs::write_cursor;
 use crate::app::App;
 use crate::problem::Problem;
 
@@ -152,7 +151,7 @@ impl Reader {
                     return Ok(Vec::new());
                 }
                 // One message a look: the cursor is where the reader stands after all of them.
-                Ok(vec![message("lines", write_cursor(cursor), &found)])
+                Ok(vec![message("lines", cursor.to_string(), &found)])
             }
         }
     }

@@ -1,0 +1,266 @@
+//! One run: its task runs and all that belongs to them, its events, its curves.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+use super::super::{Result, Store, StoreError, day_of, instant, maybe_instant, pg};
+use super::json;
+use super::runs::{COLUMNS, summary};
+use crate::graph::Flow;
+use crate::id::{RunId, TaskIdx, VersionHash};
+use crate::view::{Artifact, Event, GateResult, MetricSeries, Run, TaskRun};
+
+/// What belongs to task runs beside their rows, by position.
+#[derive(Default)]
+struct Extras {
+    messages: BTreeMap<TaskIdx, String>,
+    outputs: BTreeMap<TaskIdx, Value>,
+    artifacts: BTreeMap<TaskIdx, Vec<Artifact>>,
+    gates: BTreeMap<TaskIdx, GateResult>,
+}
+
+impl Store {
+    /// One run with its task runs; `None`: no such run.
+    pub async fn run(&self, id: RunId, now: Timestamp) -> Result<Option<Run>> {
+        let mut conn = self.pool().acquire().await?;
+        let sql = format!(
+            "select {COLUMNS}, r.params from run r join flow_version v on v.hash = r.version where r.id = $2"
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(pg(now))
+            .bind(id.0)
+            .fetch_optional(&mut *conn)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let flow = self
+            .definition(&mut conn, &VersionHash(row.try_get("version")?))
+            .await?;
+        let extras = Extras {
+            messages: messages(&mut conn, id).await?,
+            outputs: outputs(&mut conn, id).await?,
+            artifacts: artifacts(&mut conn, id).await?,
+            gates: gates(&mut conn, id).await?,
+        };
+        Ok(Some(Run {
+            summary: summary(&row, (&flow, now))?,
+            params: json(&row, "params")?,
+            tasks: task_runs(&mut conn, (id, &flow), extras).await?,
+        }))
+    }
+
+    /// Events of a run after `seq`, oldest first.
+    pub async fn events(&self, run: RunId, after: i64) -> Result<Vec<Event>> {
+        let mut conn = self.pool().acquire().await?;
+        let Some(flow) = self.flow_of(&mut conn, run).await? else {
+            return Ok(Vec::new());
+        };
+        let rows = sqlx::query(
+            "select seq, kind, idx, at, data from event where day = $1 and run = $2 and seq > $3 order by seq",
+        )
+        .bind(day_of(run))
+        .bind(run.0)
+        .bind(after)
+        .fetch_all(&mut *conn)
+        .await?;
+        let event = |row: &sqlx::postgres::PgRow| -> Result<Event> {
+            let idx: Vec<i32> = row.try_get("idx")?;
+            Ok(Event {
+                seq: row.try_get("seq")?,
+                kind: row.try_get("kind")?,
+                tasks: idx.iter().map(|idx| name_of(&flow, *idx)).collect(),
+                at: instant(row, "at")?,
+                data: row.try_get("data")?,
+            })
+        };
+        rows.iter().map(event).collect()
+    }
+
+    /// Series of numbers that the tasks of a run recorded, of each one's newest attempt that recorded any.
+    pub async fn metrics(&self, run: RunId) -> Result<Vec<MetricSeries>> {
+        let mut conn = self.pool().acquire().await?;
+        let Some(flow) = self.flow_of(&mut conn, run).await? else {
+            return Ok(Vec::new());
+        };
+        let rows: Vec<(i32, String, Vec<i64>, Vec<f64>)> = sqlx::query_as(
+            "select m.idx, m.name, array_agg(m.step order by m.step), array_agg(m.value order by m.step) from metric m
+             join (select idx, max(epoch) as epoch from metric where run = $1 group by idx) n
+               on n.idx = m.idx and n.epoch = m.epoch
+             where m.run = $1 group by m.idx, m.name order by m.idx, m.name",
+        )
+        .bind(run.0)
+        .fetch_all(&mut *conn)
+        .await?;
+        let series = |(idx, name, steps, values): (i32, String, Vec<i64>, Vec<f64>)| MetricSeries {
+            task: name_of(&flow, idx),
+            name,
+            points: steps.into_iter().zip(values).collect(),
+        };
+        Ok(rows.into_iter().map(series).collect())
+    }
+
+    /// The sealed flow that a run is pinned to; `None`: no such run.
+    pub(super) async fn flow_of(
+        &self,
+        conn: &mut PgConnection,
+        run: RunId,
+    ) -> Result<Option<std::sync::Arc<Flow>>> {
+        let version: Option<String> = sqlx::query_scalar("select version from run where id = $1")
+            .bind(run.0)
+            .fetch_optional(&mut *conn)
+            .await?;
+        match version {
+            Some(version) => Ok(Some(self.definition(conn, &VersionHash(version)).await?)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The name of a task by its position.
+pub(super) fn name_of(flow: &Flow, idx: i32) -> String {
+    flow.graph.task(idx as TaskIdx).name.as_str().to_owned()
+}
+
+async fn task_runs(
+    conn: &mut PgConnection,
+    (run, flow): (RunId, &Flow),
+    mut extras: Extras,
+) -> Result<Vec<TaskRun>> {
+    let rows = sqlx::query(
+        "select t.idx, t.state::text as state, t.reason, t.attempt, t.lost, t.epoch, t.started_at, t.finished_at,
+                d.at as due_at, l.progress, w.name as worker
+         from task_run t
+         left join ready d on d.run = t.run and d.idx = t.idx and t.state = 'backoff'
+         left join lease l on l.run = t.run and l.idx = t.idx
+         left join worker w on w.id = l.worker
+         where t.run = $1 order by t.idx",
+    )
+    .bind(run.0)
+    .fetch_all(conn)
+    .await?;
+    let mut tasks = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let idx = row.try_get::<i32, _>("idx")? as TaskIdx;
+        let task = flow.graph.task(idx);
+        let lost: i32 = row.try_get("lost")?;
+        tasks.push(TaskRun {
+            idx,
+            name: task.name.as_str().to_owned(),
+            uses: task.uses.clone(),
+            description: task.description.clone(),
+            needs: task
+                .needs
+                .iter()
+                .map(|need| name_of(flow, *need as i32))
+                .collect(),
+            state: row.try_get("state")?,
+            reason: row.try_get("reason")?,
+            attempt: row.try_get::<i32, _>("attempt")? as u32,
+            attempts: task.retry.attempts + lost as u32,
+            epoch: row.try_get("epoch")?,
+            started_at: maybe_instant(row, "started_at")?,
+            finished_at: maybe_instant(row, "finished_at")?,
+            due_at: maybe_instant(row, "due_at")?,
+            message: extras.messages.remove(&idx),
+            progress: row.try_get("progress")?,
+            worker: row.try_get("worker")?,
+            outputs: extras.outputs.remove(&idx),
+            artifacts: extras.artifacts.remove(&idx).unwrap_or_default(),
+            gate: extras.gates.remove(&idx),
+        });
+    }
+    Ok(tasks)
+}
+
+/// What the newest attempt that did not succeed said, where no later one succeeded.
+async fn messages(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskIdx, String>> {
+    let rows: Vec<(String, Option<String>)> = sqlx::query_as(
+        "select d.key, d.value->>'message' from event e, jsonb_each(e.data->'detail') d
+         where e.day = $1 and e.run = $2 and e.data ? 'detail' and d.value ? 'message' order by e.seq",
+    )
+    .bind(day_of(run))
+    .bind(run.0)
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut said: BTreeMap<TaskIdx, String> = BTreeMap::new();
+    for (idx, message) in rows {
+        if let (Ok(idx), Some(message)) = (idx.parse(), message) {
+            said.insert(idx, message);
+        }
+    }
+    let succeeded: Vec<i32> = sqlx::query_scalar(
+        "select idx from task_run where run = $1 and state = 'succeeded' and idx = any($2)",
+    )
+    .bind(run.0)
+    .bind(said.keys().map(|idx| *idx as i32).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?;
+    for idx in succeeded {
+        said.remove(&(idx as TaskIdx));
+    }
+    Ok(said)
+}
+
+async fn outputs(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskIdx, Value>> {
+    let rows: Vec<(i32, Value)> = sqlx::query_as("select idx, outputs from task_output where run = $1")
+        .bind(run.0)
+        .fetch_all(conn)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(idx, value)| (idx as TaskIdx, value))
+        .collect())
+}
+
+/// Files of accepted attempts only: what a lost one left behind is nobody's.
+async fn artifacts(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskIdx, Vec<Artifact>>> {
+    let rows: Vec<(i32, String, String, i64, String)> = sqlx::query_as(
+        "select a.idx, a.name, a.uri, a.size, a.sha256 from artifact a
+         join task_run t on t.run = a.run and t.idx = a.idx and t.epoch = a.epoch
+         where a.run = $1 order by a.idx, a.name",
+    )
+    .bind(run.0)
+    .fetch_all(conn)
+    .await?;
+    let mut all: BTreeMap<TaskIdx, Vec<Artifact>> = BTreeMap::new();
+    for (idx, name, uri, size, sha256) in rows {
+        let artifact = Artifact {
+            name,
+            uri,
+            size,
+            sha256,
+        };
+        all.entry(idx as TaskIdx).or_default().push(artifact);
+    }
+    Ok(all)
+}
+
+/// What the gates came to, the last time each was reached.
+async fn gates(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskIdx, GateResult>> {
+    let rows: Vec<(i32, String, Value, Option<Uuid>, Option<String>)> = sqlx::query_as(
+        "select distinct on (g.idx) g.idx, g.opening, g.rules, g.approval, a.state::text
+         from gate_result g left join approval a on a.id = g.approval
+         where g.run = $1 order by g.idx, g.epoch desc",
+    )
+    .bind(run.0)
+    .fetch_all(conn)
+    .await?;
+    let mut all = BTreeMap::new();
+    for (idx, opening, rules, approval, approval_state) in rows {
+        let rules = serde_json::from_value(rules).map_err(|e| StoreError::Corrupt {
+            what: "gate result",
+            why: e.to_string(),
+        })?;
+        let result = GateResult {
+            opening,
+            rules,
+            approval,
+            approval_state,
+        };
+        all.insert(idx as TaskIdx, result);
+    }
+    Ok(all)
+}
