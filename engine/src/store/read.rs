@@ -11,8 +11,8 @@ mod pulse;
 mod run;
 mod runs;
 
-pub use pulse::{Labelled, Numbers, Pulse, RunCount};
 pub use logs::{CursorError, LogCursor};
+pub use pulse::{Labelled, Numbers, Pulse, RunCount};
 pub use runs::{RunFilter, short_id};
 
 use sqlx::Row;

@@ -169,6 +169,7 @@ async fn task_runs(
             worker: row.try_get("worker")?,
             outputs: extras.outputs.remove(&idx),
             artifacts: extras.artifacts.remove(&idx).unwrap_or_default(),
+            gated: task.gate.is_some(),
             gate: extras.gates.remove(&idx),
         });
     }
