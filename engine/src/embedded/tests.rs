@@ -64,6 +64,10 @@ fn signal(pid: u32, signal: Signal) {
 
 /// Not a test: another process that holds a home. Without the variable it does nothing.
 #[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a process of the tests is told by its environment what it is"
+)]
 async fn holder_entry() {
     let home = std::env::vars_os().find(|(name, _)| name == HOME);
     if let Some((_, home)) = home {
