@@ -200,21 +200,22 @@ create table log (
   primary key (day, run, idx, epoch, seq)
 ) partition by range (day);
 
-create table event_default partition of event default;
-create table log_default partition of log default;
-
--- Makes the daily partitions from `first` on, `days` of them. Safe to repeat, safe beside another caller.
+-- Makes the daily partitions from `first` on, `days` of them. Safe to repeat, safe beside another caller. A table that is attached
+-- stops no writer of another day, one that is created as a partition would. There is no default partition: with one, old
+-- days could not be detached beside writers.
 create function ensure_partitions(first date, days integer) returns void language plpgsql as $$
 declare
   d date;
   base text;
+  part text;
 begin
   perform pg_advisory_xact_lock(7368, 1);
   for d in select first + i from generate_series(0, days - 1) as i loop
     foreach base in array array['event', 'log'] loop
-      if to_regclass(base || '_' || to_char(d, 'YYYYMMDD')) is null then
-        execute format('create table %I partition of %I for values from (%L) to (%L)',
-                       base || '_' || to_char(d, 'YYYYMMDD'), base, d, d + 1);
+      part := base || '_' || to_char(d, 'YYYYMMDD');
+      if to_regclass(part) is null then
+        execute format('create table %I (like %I including all)', part, base);
+        execute format('alter table %I attach partition %I for values from (%L) to (%L)', base, part, d, d + 1);
       end if;
     end loop;
   end loop;

@@ -7,6 +7,7 @@ mod decide;
 mod flows;
 mod people;
 mod runs;
+mod schedules;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,6 +20,7 @@ pub use decide::{Choice, Decision, decide};
 pub use flows::{apply, prune};
 pub use people::{add_person, set_roles};
 pub use runs::{Request, Triggered, cancel, retry, trigger};
+pub use schedules::pause_schedule;
 
 use crate::spec::params::ParamProblem;
 use crate::store::StoreError;

@@ -15,6 +15,7 @@ pub mod plan;
 pub mod plugin;
 pub mod retry;
 pub mod schedule;
+pub mod scheduler;
 pub mod schema;
 pub mod spec;
 pub mod state;

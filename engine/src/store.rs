@@ -14,24 +14,32 @@
 pub mod advance;
 pub mod approvals;
 pub mod audit;
+pub mod bell;
 pub mod claim;
 mod connect;
 pub mod effects;
 pub mod flows;
+pub mod glance;
+mod idempotency;
 pub mod leases;
 pub mod ledger;
 pub mod leftovers;
 pub mod locked;
 pub mod migrate;
 pub mod models;
+pub mod orders;
 mod passwords;
 pub mod people;
 pub mod read;
+mod retention;
+mod retries;
 pub mod runs;
 pub mod schedules;
 mod sessions;
 mod sweeps;
 mod text;
+pub mod ticks;
+mod timeouts;
 pub mod votes;
 pub mod workers;
 
@@ -49,6 +57,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 pub use connect::ConnectError;
 pub use text::{clean, clean_text};
 
+use self::bell::Bell;
 use crate::clock;
 use crate::graph::Flow;
 use crate::id::{RunId, VersionHash};
@@ -90,6 +99,16 @@ impl StoreError {
         match self {
             Self::Database(error) => error.as_database_error()?.code().map(|c| c.into_owned()),
             _ => None,
+        }
+    }
+
+    /// An event or a log line of a day for which there is no partition yet.
+    fn lacks_partition(&self) -> bool {
+        let told =
+            |error: &dyn sqlx::error::DatabaseError| error.message().starts_with("no partition of relation");
+        match self {
+            Self::Database(error) => error.as_database_error().is_some_and(told),
+            _ => false,
         }
     }
 
@@ -136,6 +155,7 @@ impl<T, F> Work<T> for F where
 pub struct Store {
     pool: PgPool,
     definitions: Arc<Mutex<BTreeMap<VersionHash, Arc<Flow>>>>,
+    bell: Arc<Bell>,
 }
 
 /// How often a transaction is tried before its passing trouble is reported: about ten seconds, a restart of PostgreSQL.
@@ -149,12 +169,15 @@ impl Store {
 
     /// Runs `work` in a transaction, in a task of its own, again when the trouble is passing.
     pub async fn transact<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T> {
-        let pool = self.pool.clone();
+        let store = self.clone();
         let task = tokio::spawn(async move {
             let mut tried = 0;
             loop {
                 tried += 1;
-                match attempt(&pool, &work).await {
+                match attempt(&store, &work).await {
+                    Err(error) if error.lacks_partition() && tried < TRIES => {
+                        store.make_partitions(clock::now(), 2).await?;
+                    }
                     Err(error) if error.is_passing() && tried < TRIES => {
                         tracing::warn!(
                             error = crate::plugin::chain(&error),
@@ -187,11 +210,13 @@ impl Store {
     }
 }
 
-async fn attempt<T>(pool: &PgPool, work: &impl Work<T>) -> Result<T> {
-    let mut conn = pool.acquire().await?;
+async fn attempt<T>(store: &Store, work: &impl Work<T>) -> Result<T> {
+    let mut conn = store.pool.acquire().await?;
     let mut tx = conn.begin().await?;
-    let value = work(&mut tx).await?;
+    let (value, rings) = bell::noting(work(&mut tx)).await;
+    let value = value?;
     tx.commit().await?;
+    store.bell.ring(rings);
     Ok(value)
 }
 

@@ -2,12 +2,19 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{Actor, CommandError};
+use super::{Actor, CommandError, Role};
+use crate::clock;
 use crate::id::RunId;
-use crate::store::{Store, StoreError};
+use crate::spec;
+use crate::state::Reason;
+use crate::store::orders::{Key, Order, Placed, What};
+use crate::store::{Store, StoreError, runs};
 use crate::view;
+
+/// Characters of an idempotency key, at most.
+const KEY: usize = 255;
 
 /// A run that is asked for: the body of `POST /api/v1/flows/{flow}/runs`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -34,8 +41,22 @@ pub async fn trigger(
     (flow, request, trigger, key): (&str, Request, &'static str, Option<&str>),
     now: Timestamp,
 ) -> Result<Triggered, CommandError> {
-    let _ = (store, actor, flow, request, trigger, key, now);
-    Err(StoreError::Broken("triggering is not there yet".to_owned()).into())
+    actor.needs(Role::Operator)?;
+    let asked = json!({ "flow": flow, "params": request.params });
+    let order = Order {
+        id: clock::new_run_id(),
+        actor: actor.name.clone(),
+        key: checked(key)?.map(|key| Key::new("trigger", &actor.name, (key, &asked))),
+        what: What::Flow {
+            name: flow.to_owned(),
+            params: request.params,
+            trigger,
+        },
+    };
+    match store.place(order, now).await? {
+        Placed::NoFlow => Err(no_flow(store, flow).await?),
+        placed => answer(store, (placed, key), now).await,
+    }
 }
 
 /// Stops a run; answers it as it is then (`cancelling` while something still runs). `Over` when it had ended.
@@ -45,8 +66,16 @@ pub async fn cancel(
     run: RunId,
     now: Timestamp,
 ) -> Result<view::Run, CommandError> {
-    let _ = (store, actor, run, now);
-    Err(StoreError::Broken("cancelling is not there yet".to_owned()).into())
+    actor.needs(Role::Operator)?;
+    match store.cancel_run(run, Reason::Requested, now).await {
+        Ok(true) => shown(store, run, now).await,
+        Ok(false) => Err(CommandError::Over {
+            run: run.0,
+            state: runs::state_of(store, run).await?.as_str().to_owned(),
+        }),
+        Err(StoreError::NotFound { .. }) => Err(no_run(run)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A new run on the same version (`retry_of`, trigger `retry`): what had succeeded is carried over, the rest runs. Only of a run
@@ -57,6 +86,72 @@ pub async fn retry(
     (run, key): (RunId, Option<&str>),
     now: Timestamp,
 ) -> Result<Triggered, CommandError> {
-    let _ = (store, actor, run, key, now);
-    Err(StoreError::Broken("retrying is not there yet".to_owned()).into())
+    actor.needs(Role::Operator)?;
+    let order = Order {
+        id: clock::new_run_id(),
+        actor: actor.name.clone(),
+        key: checked(key)?.map(|key| Key::new("retry", &actor.name, (key, &json!({ "run": run })))),
+        what: What::Retry { run },
+    };
+    match store.place(order, now).await? {
+        Placed::NoRun => Err(no_run(run)),
+        placed => answer(store, (placed, key), now).await,
+    }
+}
+
+fn checked(key: Option<&str>) -> Result<Option<&str>, CommandError> {
+    let bad = |key: &&str| key.is_empty() || key.chars().count() > KEY || key.chars().any(char::is_control);
+    match key.filter(bad) {
+        Some(_) => Err(CommandError::Invalid {
+            why: format!("an idempotency key has 1 to {KEY} characters and no control characters"),
+        }),
+        None => Ok(key),
+    }
+}
+
+async fn answer(
+    store: &Store,
+    (placed, key): (Placed, Option<&str>),
+    now: Timestamp,
+) -> Result<Triggered, CommandError> {
+    match placed {
+        Placed::Run { id, created } => Ok(Triggered {
+            run: shown(store, id, now).await?,
+            created,
+        }),
+        Placed::KeyReused => Err(CommandError::KeyReused {
+            key: key.unwrap_or_default().to_owned(),
+        }),
+        Placed::Params(problems) => Err(CommandError::Params(problems)),
+        Placed::NotRetried { state } => Err(CommandError::Invalid {
+            why: match state.as_str() {
+                "succeeded" => "the run succeeded: there is nothing to retry".to_owned(),
+                _ => format!("the run is {state}: only one that is over can be retried"),
+            },
+        }),
+        Placed::NoFlow | Placed::NoRun => {
+            Err(StoreError::Broken("an order was placed on nothing".to_owned()).into())
+        }
+    }
+}
+
+async fn shown(store: &Store, run: RunId, now: Timestamp) -> Result<view::Run, CommandError> {
+    store.run(run, now).await?.ok_or_else(|| no_run(run))
+}
+
+fn no_run(run: RunId) -> CommandError {
+    CommandError::NotFound {
+        what: "run",
+        name: run.to_string(),
+        help: None,
+    }
+}
+
+async fn no_flow(store: &Store, flow: &str) -> Result<CommandError, StoreError> {
+    let names = store.flow_names().await?;
+    Ok(CommandError::NotFound {
+        what: "flow",
+        name: flow.to_owned(),
+        help: spec::suggest(flow, "there are", names.iter().map(String::as_str)),
+    })
 }

@@ -5,6 +5,10 @@
     clippy::panic,
     reason = "tests fail by panicking"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test tells another process of itself what to do by a variable"
+)]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};

@@ -3,6 +3,8 @@
 //! It folds each run's events through the state machines and compares the result with the rows, so a transition that was
 //! written without its event, twice, or against the rules is found.
 
+mod ticks;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -65,6 +67,18 @@ const CENSUS: &[(&str, &str)] = &[
         "a tick that made a run has that run",
         "select format('%s/%s %s', k.flow, k.schedule, k.scheduled_for) from tick k
          left join run r on r.id = k.run where k.outcome = 'run' and r.id is null",
+    ),
+    (
+        "no two runs share a tick",
+        "select format('%s/%s %s', flow, schedule, scheduled_for) from run where schedule is not null
+         group by flow, schedule, scheduled_for having count(*) > 1",
+    ),
+    (
+        "a run of a tick is the outcome of that tick",
+        "select r.id::text from run r
+         left join tick k on k.flow = r.flow and k.schedule = r.schedule and k.scheduled_for = r.scheduled_for
+           and k.run = r.id
+         where r.schedule is not null and k.run is null",
     ),
     (
         "accepted outputs are those of the newest epoch",
@@ -190,6 +204,7 @@ impl Store {
             detail: format!("entry {}: {}", broken.seq, broken.why),
         }));
         self.check_files(&mut findings).await?;
+        ticks::check(self, &mut findings).await?;
         Ok(findings)
     }
 

@@ -41,6 +41,7 @@ impl Store {
         Ok(Self {
             pool,
             definitions: Arc::new(Mutex::new(BTreeMap::new())),
+            bell: Arc::default(),
         })
     }
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
+use super::bell::{self, Rings};
 use super::{Result, Store, StoreError, pg};
 use crate::graph::Flow;
 use crate::id::VersionHash;
@@ -37,30 +38,40 @@ pub enum Applied {
 impl Store {
     /// Makes a version current, stores it when new, and keeps the flow's schedules in step.
     pub async fn apply_version(&self, version: NewVersion, now: Timestamp) -> Result<Applied> {
+        let store = self.clone();
         self.transact(move |conn| {
-            let version = version.clone();
-            Box::pin(async move { apply(conn, &version, now).await })
+            let (store, version) = (store.clone(), version.clone());
+            Box::pin(async move { apply(&store, conn, &version, now).await })
         })
         .await
     }
 
     /// Removes all flows but these, with their schedules. Answers the removed ones, by name.
     pub async fn remove_flows_but(&self, keep: Vec<String>, now: Timestamp) -> Result<Vec<String>> {
+        let store = self.clone();
         self.transact(move |conn| {
-            let keep = keep.clone();
-            Box::pin(async move { remove_but(conn, &keep, now).await })
+            let (store, keep) = (store.clone(), keep.clone());
+            Box::pin(async move { remove_but(&store, conn, &keep, now).await })
         })
         .await
     }
 }
 
-async fn remove_but(conn: &mut PgConnection, keep: &[String], now: Timestamp) -> Result<Vec<String>> {
+async fn remove_but(
+    store: &Store,
+    conn: &mut PgConnection,
+    keep: &[String],
+    now: Timestamp,
+) -> Result<Vec<String>> {
     let gone: Vec<String> = sqlx::query_scalar(
         "select name from flow where removed_at is null and name <> all($1) order by name for update",
     )
     .bind(keep)
     .fetch_all(&mut *conn)
     .await?;
+    for flow in &gone {
+        super::schedules::settle_all(store, conn, flow, now).await?;
+    }
     sqlx::query("update flow set removed_at = $2, updated_at = $2 where name = any($1)")
         .bind(&gone)
         .bind(pg(now))
@@ -70,10 +81,11 @@ async fn remove_but(conn: &mut PgConnection, keep: &[String], now: Timestamp) ->
         .bind(&gone)
         .execute(conn)
         .await?;
+    bell::note(Rings::CHANGED);
     Ok(gone)
 }
 
-async fn apply(conn: &mut PgConnection, new: &NewVersion, now: Timestamp) -> Result<Applied> {
+async fn apply(store: &Store, conn: &mut PgConnection, new: &NewVersion, now: Timestamp) -> Result<Applied> {
     let name = new.flow.name.as_str();
     let current: Option<String> =
         sqlx::query_scalar("select version from flow where name = $1 and removed_at is null for update")
@@ -82,6 +94,10 @@ async fn apply(conn: &mut PgConnection, new: &NewVersion, now: Timestamp) -> Res
             .await?;
     if current.as_deref() == Some(new.hash.0.as_str()) {
         return Ok(Applied::Unchanged);
+    }
+    match &current {
+        Some(_) => super::schedules::settle_all(store, conn, name, now).await?,
+        None => super::schedules::forget(conn, name).await?,
     }
     sqlx::query(
         "insert into flow (name, version, created_at, updated_at) values ($1, $2, $3, $3)
@@ -94,6 +110,7 @@ async fn apply(conn: &mut PgConnection, new: &NewVersion, now: Timestamp) -> Res
     .await?;
     insert_version(conn, new, now).await?;
     super::schedules::replace(conn, &new.flow, now).await?;
+    bell::note(Rings::SCHEDULER | Rings::CHANGED);
     Ok(if current.is_some() {
         Applied::Changed
     } else {

@@ -11,6 +11,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
+use super::bell::Rings;
 use super::{Result, Store, StoreError};
 use crate::clock;
 use crate::graph::Flow;
@@ -251,6 +252,22 @@ impl LockedRun {
             .filter(|(_, due)| **due <= now)
             .map(|(idx, _)| *idx)
             .collect()
+    }
+
+    /// Who is to look again at what changes here.
+    pub(super) fn rings(&self) -> Rings {
+        let mut rings = Rings::default();
+        if !self.journal.is_empty() {
+            rings = rings | Rings::CHANGED;
+        }
+        if !self.ready.is_empty() {
+            rings = rings | Rings::WORKERS;
+        }
+        // What waits or is over leaves room for another run of its flow.
+        if self.journal.iter().any(|record| record.idx.is_empty()) {
+            rings = rings | Rings::SCHEDULER;
+        }
+        rings
     }
 
     /// Whether this transaction ended the run.

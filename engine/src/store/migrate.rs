@@ -3,6 +3,7 @@
 use sqlx::{Connection, Row};
 
 use super::{Result, Store, StoreError};
+use crate::clock;
 
 /// The migrations of this binary, oldest first.
 pub const MIGRATIONS: &[Migration] = &[
@@ -47,7 +48,9 @@ impl Store {
         let done = run_missing(&mut conn).await;
         // The session's settings and its lock end with the session.
         conn.detach().close().await?;
-        done
+        let done = done?;
+        self.make_partitions(clock::now(), 2).await?;
+        Ok(done)
     }
 
     /// Number of the newest migration in the database; 0 when it is empty.

@@ -7,9 +7,10 @@ use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
+use super::bell::{self, Rings};
 use super::locked::{Details, LockedRun};
 use super::{Result, Store, StoreError, clean, pg};
-use crate::id::{RunId, VersionHash};
+use crate::id::{Epoch, RunId, TaskIdx, VersionHash};
 use crate::plan;
 use crate::state::Reason;
 use crate::state::run::RunState;
@@ -50,7 +51,7 @@ impl Store {
         let store = self.clone();
         self.transact(move |conn| {
             let (store, new) = (store.clone(), new.clone());
-            Box::pin(async move { create(&store, conn, &new, now).await })
+            Box::pin(async move { create(&store, conn, (&new, &Origin::default()), now).await })
         })
         .await
     }
@@ -85,9 +86,16 @@ impl Store {
         )
         .fetch_all(self.pool())
         .await?;
-        let mut started = 0;
+        let (mut started, mut full) = (0, BTreeSet::new());
         for (id, flow) in queued {
-            started += usize::from(self.admit(RunId(id), flow, now).await?);
+            if full.contains(&flow) {
+                continue;
+            }
+            if self.admit(RunId(id), flow.clone(), now).await? {
+                started += 1;
+            } else {
+                full.insert(flow);
+            }
         }
         Ok(started)
     }
@@ -101,7 +109,8 @@ impl Store {
                 let Some(mut run) = LockedRun::lock(&store, conn, id).await? else {
                     return Ok(false);
                 };
-                if run.view.state != RunState::Queued || !has_room(conn, &flow, run.flow.max_active).await? {
+                let standing = Standing::of(conn, &flow).await?;
+                if run.view.state != RunState::Queued || !standing.admits(run.flow.max_active) {
                     return Ok(false);
                 }
                 run.load_all(conn).await?;
@@ -114,11 +123,31 @@ impl Store {
     }
 }
 
-/// Creates a run inside a transaction of the caller.
+/// What makes a run more than a plain new one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Origin {
+    /// The run it retries.
+    pub retry_of: Option<RunId>,
+    /// Due instant that the retried run stood for.
+    pub scheduled_for: Option<Timestamp>,
+    /// What had succeeded there.
+    pub carried: BTreeMap<TaskIdx, Carried>,
+    /// It starts whatever else runs.
+    pub regardless: bool,
+}
+
+/// The attempt that a carried task run succeeded with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Carried {
+    pub epoch: Epoch,
+    pub attempt: u32,
+}
+
+/// Creates a run inside a transaction of the caller, and the row of its tick.
 pub(super) async fn create(
     store: &Store,
     conn: &mut PgConnection,
-    new: &NewRun,
+    (new, origin): (&NewRun, &Origin),
     now: Timestamp,
 ) -> Result<Created> {
     lock_flow(conn, &new.flow).await?;
@@ -127,19 +156,54 @@ pub(super) async fn create(
         None => super::flows::current_version(conn, &new.flow).await?,
     };
     let flow = store.definition(conn, &version).await?;
-    if !insert_head(conn, (new, &version), flow.graph.tasks().len() as i32, now).await? {
+    let standing = Standing::of(conn, &new.flow).await?;
+    let head = insert_head(
+        conn,
+        (new, &version, origin),
+        flow.graph.tasks().len() as i32,
+        now,
+    )
+    .await?;
+    note_tick(conn, new, now).await?;
+    if !head {
         return Ok(Created::Existed);
     }
-    let (view, tasks, plan) = plan::create(&flow.graph, &BTreeSet::new());
+    let (view, mut tasks, plan) = plan::create(&flow.graph, &origin.carried.keys().copied().collect());
+    for (idx, carried) in &origin.carried {
+        if let Some(task) = tasks.get_mut(idx) {
+            (task.epoch, task.attempt) = (carried.epoch, carried.attempt);
+        }
+    }
     let mut run = LockedRun::new(new.id, std::sync::Arc::clone(&flow), view, 1);
     run.tasks = tasks;
     run.record(&plan, &Details::new());
-    let room = has_room(conn, &new.flow, flow.max_active).await?;
-    if room {
+    let starts = origin.regardless || standing.has_room(flow.max_active);
+    if starts {
         run.start(now)?;
+    } else {
+        bell::note(Rings::CHANGED | Rings::SCHEDULER);
     }
     run.write(conn, now).await?;
-    Ok(if room { Created::Started } else { Created::Queued })
+    Ok(if starts { Created::Started } else { Created::Queued })
+}
+
+/// The row that says what became of the tick: this run, or the one that was faster.
+async fn note_tick(conn: &mut PgConnection, new: &NewRun, now: Timestamp) -> Result<()> {
+    let Some((schedule, at)) = &new.tick else {
+        return Ok(());
+    };
+    sqlx::query(
+        "insert into tick (flow, schedule, scheduled_for, last, outcome, run, at)
+         select flow, schedule, scheduled_for, scheduled_for, 'run', id, $4 from run
+         where flow = $1 and schedule = $2 and scheduled_for = $3 on conflict do nothing",
+    )
+    .bind(&new.flow)
+    .bind(schedule)
+    .bind(pg(*at))
+    .bind(pg(now))
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Serialises admission to a flow.
@@ -154,22 +218,57 @@ async fn lock_flow(conn: &mut PgConnection, flow: &str) -> Result<()> {
     })
 }
 
-/// Whether another run of the flow may be active. Waiting and queued runs do not count.
-async fn has_room(conn: &mut PgConnection, flow: &str, max_active: u32) -> Result<bool> {
-    let active: i64 = sqlx::query_scalar(
-        "select count(*) from active_run a join run r on r.id = a.run
-         where a.flow = $1 and r.state in ('running', 'cancelling')",
-    )
-    .bind(flow)
-    .fetch_one(conn)
-    .await?;
-    Ok(active < i64::from(max_active))
+/// The runs of a flow that are not over, as far as admission asks. Those that wait for people do not count.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// `running` or `cancelling`.
+    pub active: usize,
+    /// Behind `max_active`.
+    pub queued: usize,
+    /// Those of them that a tick made.
+    pub queued_ticks: usize,
+    /// What a newer tick takes the place of under `overlap = "cancel_previous"`, by id.
+    pub to_be_replaced: Vec<RunId>,
+}
+
+impl Standing {
+    /// Counts under the flow's lock.
+    pub(super) async fn of(conn: &mut PgConnection, flow: &str) -> Result<Self> {
+        let rows: Vec<(uuid::Uuid, String, bool)> = sqlx::query_as(
+            "select r.id, r.state::text, r.schedule is not null from active_run a join run r on r.id = a.run
+             where a.flow = $1 and r.state in ('queued', 'running', 'cancelling') order by r.id",
+        )
+        .bind(flow)
+        .fetch_all(conn)
+        .await?;
+        let mut standing = Self::default();
+        for (id, state, of_tick) in rows {
+            let queued = state == "queued";
+            standing.active += usize::from(!queued);
+            standing.queued += usize::from(queued);
+            standing.queued_ticks += usize::from(queued && of_tick);
+            if state == "running" || (queued && of_tick) {
+                standing.to_be_replaced.push(RunId(id));
+            }
+        }
+        Ok(standing)
+    }
+
+    /// Whether a new run may start now: there is room, and nobody waits for it.
+    pub(super) fn has_room(&self, max_active: u32) -> bool {
+        self.queued == 0 && self.admits(max_active)
+    }
+
+    /// Whether one that waits may start now.
+    fn admits(&self, max_active: u32) -> bool {
+        self.active < max_active as usize
+    }
 }
 
 /// Inserts the run's row; `false` when the run, or another of the same tick, exists.
 async fn insert_head(
     conn: &mut PgConnection,
-    (new, version): (&NewRun, &VersionHash),
+    (new, version, origin): (&NewRun, &VersionHash, &Origin),
     open: i32,
     now: Timestamp,
 ) -> Result<bool> {
@@ -177,8 +276,8 @@ async fn insert_head(
     let params = clean(serde_json::to_value(&new.params).unwrap_or_default());
     let row = sqlx::query(
         "insert into run (id, flow, version, state, trigger, requester, schedule, scheduled_for, params,
-                          created_at, open, active)
-         values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, 0)
+                          created_at, open, active, retry_of)
+         values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, 0, $11)
          on conflict do nothing returning id",
     )
     .bind(new.id.0)
@@ -187,10 +286,11 @@ async fn insert_head(
     .bind(&new.trigger)
     .bind(&new.requester)
     .bind(schedule)
-    .bind(at.map(pg))
+    .bind(at.or(origin.scheduled_for).map(pg))
     .bind(Json(params))
     .bind(pg(now))
     .bind(open)
+    .bind(origin.retry_of.map(|run| run.0))
     .fetch_optional(&mut *conn)
     .await?;
     if row.is_none() {

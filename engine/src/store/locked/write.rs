@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::super::{Result, clean, day_of, leases, pg};
+use super::super::{Result, bell, clean, day_of, leases, pg};
 use super::{LockedRun, Record};
 use crate::id::TaskIdx;
 use crate::plan::TaskView;
@@ -15,6 +15,7 @@ use crate::state::task_run::TaskState;
 impl LockedRun {
     /// Writes all that changed.
     pub async fn write(self, conn: &mut PgConnection, now: Timestamp) -> Result<()> {
+        bell::note(self.rings());
         self.write_tasks(conn, now).await?;
         self.write_ready(conn).await?;
         self.write_leases(conn).await?;

@@ -131,6 +131,13 @@ impl Store {
         Ok(())
     }
 
+    /// Notes that a scheduler ended as it should.
+    pub async fn dismiss_scheduler(&self, scheduler: Uuid) -> Result<()> {
+        let gone = sqlx::query("delete from scheduler where id = $1").bind(scheduler);
+        gone.execute(self.pool()).await?;
+        Ok(())
+    }
+
     /// How many approvals nobody decided yet.
     pub async fn open_approvals(&self) -> Result<i64> {
         let count = sqlx::query_scalar("select count(*) from approval where state = 'open'");
