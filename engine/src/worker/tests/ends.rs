@@ -240,7 +240,26 @@ async fn a_killed_worker_takes_with_it_what_it_ran_and_its_successor_ends_the_ru
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_attempt_whose_lease_is_gone_ends_without_grace_and_another_takes_over() {
+async fn an_attempt_whose_lease_is_gone_ends_without_grace() {
+    let site = Site::with(vec![task("a", &[], ("child", json!({ "act": "busy" })))]).await;
+    let run = site.start().await;
+    let old = mark_of(run, "a", 1);
+    until("the attempt's processes", || alive(&old) >= 2).await;
+    let give = |sql: &'static str| sqlx::query(sql).execute(site.store.pool());
+    give("update lease set epoch = epoch + 1").await.unwrap();
+    until("its end, before a grace could be over", || alive(&old) == 0).await;
+    give("update lease set epoch = epoch - 1").await.unwrap();
+    site.store
+        .cancel_run(run, Reason::Requested, clock::now())
+        .await
+        .unwrap();
+    expire_and_reap(&site.store).await;
+    assert_eq!(site.end(run).await, RunState::Cancelled);
+    site.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_an_older_attempt_still_runs_it_ends_before_the_next_begins() {
     let site = Site::with(vec![task("a", &[], ("child", json!({ "act": "busy" })))]).await;
     let run = site.start().await;
     let old = mark_of(run, "a", 1);
