@@ -155,3 +155,6 @@ async fn no_flow(store: &Store, flow: &str) -> Result<CommandError, StoreError> 
         help: spec::suggest(flow, "there are", names.iter().map(String::as_str)),
     })
 }
+
+#[cfg(test)]
+mod tests;

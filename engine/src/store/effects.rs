@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::bell::{self, Rings};
 use super::leases::{Holder, fence};
 use super::ledger::{self, Entry};
 use super::{Result, Store, clean, day_of, pg};
@@ -121,6 +122,9 @@ impl Store {
                 let points: Vec<&Point> = batch.points.iter().filter(|p| held.contains(&p.holder)).collect();
                 insert_lines(conn, &lines).await?;
                 insert_points(conn, &points).await?;
+                if !(lines.is_empty() && points.is_empty()) {
+                    bell::note(Rings::CHANGED);
+                }
                 Ok(held)
             })
         })

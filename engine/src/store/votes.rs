@@ -6,6 +6,7 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::approvals::{self, Close, Held};
+use super::bell::{self, Rings};
 use super::ledger::Entry;
 use super::locked::LockedRun;
 use super::text::clean_text;
@@ -185,6 +186,7 @@ async fn insert(
     .bind(pg(now))
     .execute(conn)
     .await?;
+    bell::note(Rings::CHANGED);
     Ok(())
 }
 
