@@ -6,107 +6,23 @@
 //! The slice ([`frontier`]) holds the task runs that something happened to and their dependents; when an end spreads further
 //! (skips cascade), [`PlanError::Beyond`] asks for more and the caller plans again with [`closure`].
 
+mod news;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::graph::{Graph, OnWorkerLost};
-use crate::id::{Epoch, TaskIdx};
+use crate::id::TaskIdx;
+use crate::state::Reason;
 use crate::state::run::{Ends, RunEvent, RunState};
 use crate::state::task_run::{TaskEvent, TaskState};
-use crate::state::{IllegalTransition, Reason};
+
+pub use news::{Outcome, Plan, PlanError, RunView, Step, TaskView};
 
 /// How many times a task run may lose its worker before it fails; user attempts are not spent on it.
 pub const LOST_WORKER_BUDGET: u32 = 3;
-
-/// What the planner knows of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunView {
-    /// Its state.
-    pub state: RunState,
-    /// Why it was told to stop, while `cancelling` and after.
-    pub reason: Option<Reason>,
-    /// Task runs that are not terminal.
-    pub open: u32,
-    /// Those of them that move by themselves.
-    pub active: u32,
-    /// How the others ended.
-    pub seen: Ends,
-}
-
-/// What the planner knows of a task run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TaskView {
-    /// Its state.
-    pub state: TaskState,
-    /// Needs that are not terminal.
-    pub unmet: u32,
-    /// How the others ended.
-    pub seen: Ends,
-    /// Fencing token of its last claim.
-    pub epoch: Epoch,
-    /// Attempts begun.
-    pub attempt: u32,
-    /// Attempts that ended with the loss of the worker.
-    pub lost: u32,
-}
-
-/// What happened to a task run.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Outcome {
-    /// A worker claims it.
-    Claimed,
-    /// The attempt succeeded.
-    Succeeded,
-    /// The attempt failed; `again` when another could go better.
-    Failed { reason: Reason, again: bool },
-    /// Its gate asks people. Not an attempt: the plugin never started.
-    Asked,
-    /// Its gate closed.
-    Rejected { reason: Reason },
-    /// People opened its gate.
-    Approved,
-    /// Nobody decided in time and the gate says that this is a failure.
-    ExpiredAsFailure,
-    /// Its worker died or hung.
-    Lost,
-    /// Its worker gave it back untouched.
-    Released,
-    /// The attempt stopped because it was told to.
-    Stopped,
-}
-
-/// One transition that the planner decided on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Step {
-    /// Whose.
-    pub idx: TaskIdx,
-    /// Which.
-    pub event: TaskEvent,
-    /// When it may be claimed, for events that lead to `ready` and `backoff`.
-    pub due: Option<Timestamp>,
-}
-
-/// What follows; the views given to the planner hold the state after it.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Plan {
-    /// Transitions of task runs, in order.
-    pub steps: Vec<Step>,
-    /// Transitions of the run, after those.
-    pub run_events: Vec<RunEvent>,
-}
-
-/// Why there is no plan.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    /// What happened cannot happen in that state: the caller's news are stale.
-    #[error(transparent)]
-    Illegal(#[from] IllegalTransition),
-    /// The end of this task spreads beyond the slice.
-    #[error("task {0} is outside the loaded slice")]
-    Beyond(TaskIdx),
-}
 
 /// Positions to load before planning: what something happened to, and who needs it.
 pub fn frontier(graph: &Graph, touched: impl IntoIterator<Item = TaskIdx>) -> BTreeSet<TaskIdx> {
@@ -425,5 +341,4 @@ pub fn deadline(started: Timestamp, waited: Duration, timeout: Duration) -> Time
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
 mod tests;

@@ -4,8 +4,10 @@
 //! of a whole JSON value, for the run. A text that is one expression and nothing else yields the native value, any other text.
 //! Statements (`{%`), comments (`{#`), white-space control (`{{-`) and calls do not exist.
 
+mod parts;
 mod render;
 mod scan;
 
+pub use parts::{Expression, Parsed, Piece, Reference, Step, TemplateError};
 pub use render::{RenderError, render_text, render_value};
-pub use scan::{Expression, Parsed, Piece, Reference, Step, TemplateError, has_expression, parse};
+pub use scan::{has_expression, parse};

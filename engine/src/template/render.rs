@@ -6,7 +6,8 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value};
 
-use super::scan::{Parsed, Piece, TemplateError, has_expression, parse};
+use super::parts::{Parsed, Piece, TemplateError};
+use super::scan::{has_expression, parse};
 
 /// Steps an expression may take.
 const FUEL: u64 = 100_000;

@@ -1,0 +1,173 @@
+//! A run, its task runs, and what they left.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::gate::JudgedRule;
+
+/// A run as lists show it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// Identity.
+    pub id: Uuid,
+    /// Its flow.
+    pub flow: String,
+    /// Hash of its flow version.
+    pub version: String,
+    /// Number of that version within the flow, from 1.
+    pub version_number: i64,
+    /// `queued`, `running`, …
+    pub state: String,
+    /// Why, where the state has a reason.
+    pub reason: Option<String>,
+    /// `schedule`, `manual`, `api`, `retry`, …
+    pub trigger: String,
+    /// Who asked for it; `system` for schedules.
+    pub requester: String,
+    /// The run this one retries.
+    pub retry_of: Option<Uuid>,
+    /// Due instant of a scheduled run.
+    pub scheduled_for: Option<Timestamp>,
+    /// When its row was made.
+    pub created_at: Timestamp,
+    /// When it was admitted.
+    pub started_at: Option<Timestamp>,
+    /// When its last task run ended.
+    pub finished_at: Option<Timestamp>,
+    /// Seconds it has spent waiting for people, an open wait included.
+    pub waited_seconds: f64,
+    /// It has taken, waiting apart, longer than its flow expects.
+    pub overdue: bool,
+    /// Task runs, and how many of them ended.
+    pub tasks_total: i64,
+    /// Task runs that ended.
+    pub tasks_done: i64,
+}
+
+/// A run with all that belongs to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// What lists show.
+    #[serde(flatten)]
+    pub summary: RunSummary,
+    /// Resolved params.
+    pub params: Value,
+    /// Its task runs, in the order of the flow file.
+    pub tasks: Vec<TaskRun>,
+}
+
+/// A task run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskRun {
+    /// Position in the flow.
+    pub idx: u32,
+    /// Task.
+    pub name: String,
+    /// Plugin.
+    pub uses: String,
+    /// One line for people.
+    pub description: Option<String>,
+    /// Tasks that must end before it.
+    pub needs: Vec<String>,
+    /// `blocked`, `ready`, …
+    pub state: String,
+    /// Why, where the state has a reason.
+    pub reason: Option<String>,
+    /// Number of its newest attempt; 0 before the first.
+    pub attempt: u32,
+    /// Attempts it may take.
+    pub attempts: u32,
+    /// Fencing token of its newest attempt.
+    pub epoch: i64,
+    /// When its first attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// When its next attempt is due, in `backoff`.
+    pub due_at: Option<Timestamp>,
+    /// What its newest attempt that did not succeed said.
+    pub message: Option<String>,
+    /// `{done, total}` of the attempt that runs now.
+    pub progress: Option<Value>,
+    /// Name of the worker that holds it now.
+    pub worker: Option<String>,
+    /// What it handed on.
+    pub outputs: Option<Value>,
+    /// Files and tables its accepted attempt made.
+    pub artifacts: Vec<Artifact>,
+    /// It stands behind a gate.
+    pub gated: bool,
+    /// What became of its gate, once it was reached.
+    pub gate: Option<GateResult>,
+}
+
+/// A stored file or table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Name within the attempt.
+    pub name: String,
+    /// `file://…` or `s3://…`.
+    pub uri: String,
+    /// Bytes.
+    pub size: i64,
+    /// 64 hex digits.
+    pub sha256: String,
+}
+
+/// What a gate came to, the last time it was reached.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GateResult {
+    /// `opens`, `rejected` or `asks`.
+    pub opening: String,
+    /// Each rule with what it came to.
+    pub rules: Vec<JudgedRule>,
+    /// The approval that was asked for.
+    pub approval: Option<Uuid>,
+    /// Its state, as in [`super::Approval::state`].
+    pub approval_state: Option<String>,
+}
+
+/// An event of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Number within the run, without gaps.
+    pub seq: i64,
+    /// `run_started`, `claimed`, …
+    pub kind: String,
+    /// The tasks that took it; empty for the run's own.
+    pub tasks: Vec<String>,
+    /// When.
+    pub at: Timestamp,
+    /// Reason, and details by task position.
+    pub data: Option<Value>,
+}
+
+/// A line of a task's log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Task.
+    pub task: String,
+    /// Epoch of the attempt that said it.
+    pub epoch: i64,
+    /// Number within the attempt, from 1, without gaps.
+    pub seq: i64,
+    /// When the worker took it in.
+    pub at: Timestamp,
+    /// `debug`, `info`, `warn`, `error`; `mark` for what the engine adds (`… bytes left out`, `the worker was lost`).
+    pub level: String,
+    /// Without its line end.
+    pub text: String,
+}
+
+/// A series of numbers over steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricSeries {
+    /// Task.
+    pub task: String,
+    /// Name.
+    pub name: String,
+    /// `(step, value)` by step, of the newest epoch.
+    pub points: Vec<(i64, f64)>,
+}
