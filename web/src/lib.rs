@@ -28,4 +28,6 @@ pub mod words;
 mod tests;
 
 pub use app::{App, Config, Services, router};
+pub use guard::Visitor;
+pub use problem::Problem;
 pub use serve::serve;

@@ -15,7 +15,7 @@ pub mod run;
 pub mod runs;
 pub mod schedules;
 mod shared;
-mod sign_in;
+pub mod sign_in;
 pub mod workers;
 
 use askama::Template;

@@ -1,1 +1,15 @@
+//! The router against a real PostgreSQL: who may what, every status of the contract, and what an attacker would try.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
+mod access;
+mod bench;
+mod decisions;
+mod runs;
+mod safety;
+mod socket;
+mod watching;

@@ -64,7 +64,9 @@ pub fn layout(needs: &[Vec<usize>]) -> Layout {
         nodes: (0..needs.len()).map(place).collect(),
         edges: edges.collect(),
         layers: web.layers.len(),
-        breadth: at.iter().copied().fold(0.0, f64::max),
+        breadth: (0..at.len())
+            .map(|slot| at[slot] - web.slack(slot))
+            .fold(0.0, f64::max),
     }
 }
 
@@ -208,6 +210,11 @@ impl Web {
         crossings
     }
 
+    /// How much less room than a node a slot takes, on either side.
+    fn slack(&self, slot: usize) -> f64 {
+        (1.0 - self.size(slot)) / 2.0
+    }
+
     fn size(&self, slot: usize) -> f64 {
         if slot < self.nodes { 1.0 } else { STAND_IN }
     }
@@ -227,7 +234,9 @@ impl Web {
                 self.pull(layer, &mut at);
             }
         }
-        let least = at.iter().copied().fold(f64::INFINITY, f64::min);
+        let least = (0..at.len())
+            .map(|slot| at[slot] + self.slack(slot))
+            .fold(f64::INFINITY, f64::min);
         at.iter().map(|place| place - least).collect()
     }
 

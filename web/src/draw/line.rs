@@ -70,7 +70,7 @@ pub fn draw(name: &str, series: &[(f64, f64)], dots: bool) -> Drawn {
         "<svg class=\"chart\" width=\"100%\" height=\"110\" role=\"img\" aria-label=\"{} from {low} to {high}\">",
         Escaped(name)
     );
-    out.push_str("<svg x=\"6\" y=\"18\" width=\"100%\" height=\"74\" class=\"plot\"><svg viewBox=\"0 0 100 100\" preserveAspectRatio=\"none\" width=\"98%\" height=\"100%\" overflow=\"visible\">");
+    out.push_str("<svg x=\"6\" y=\"18\" width=\"100%\" height=\"74\" class=\"plot\"><svg viewBox=\"0 0 100 100\" preserveAspectRatio=\"none\" width=\"95%\" height=\"100%\" overflow=\"visible\">");
     out.push_str("<path class=\"axis\" d=\"M0 0H100M0 50H100M0 100H100\"/>");
     let line: Vec<String> = chart
         .points
@@ -87,7 +87,7 @@ pub fn draw(name: &str, series: &[(f64, f64)], dots: bool) -> Drawn {
         let _ = write!(
             out,
             "<circle class=\"dot\" cx=\"{:.2}%\" cy=\"{y:.2}%\" r=\"3\"/>",
-            x * 0.98
+            x * 0.95
         );
     }
     let _ = write!(

@@ -202,7 +202,7 @@ impl AskCard {
 
 /// The question as asked, else what the gate stands before.
 pub fn question(approval: &Approval) -> String {
-    let plainly = || format!("May `{}` of {} run?", approval.task, approval.flow);
+    let plainly = || format!("Let {} of {} go on?", approval.task, approval.flow);
     approval.message.clone().unwrap_or_else(plainly)
 }
 

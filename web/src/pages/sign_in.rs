@@ -28,13 +28,26 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
+/// The form.
 #[derive(Template)]
 #[template(path = "sign_in.html")]
-struct SignIn {
+pub struct SignIn {
     frame: Frame,
     next: String,
     name: String,
     refused: bool,
+}
+
+impl SignIn {
+    /// The form as it comes back after a failure.
+    pub fn refused(frame: Frame, name: &str) -> Self {
+        Self {
+            frame,
+            next: "/".to_owned(),
+            name: name.to_owned(),
+            refused: true,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,10 +75,8 @@ async fn enter(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Resul
     let https = is_https(&app, &headers);
     let Some(opened) = app.store.sign_in(&name, &password, now).await? else {
         let page = SignIn {
-            frame: Frame::nobody(now),
             next: back.to_owned(),
-            name,
-            refused: true,
+            ..SignIn::refused(Frame::nobody(now), &name)
         };
         return Ok(html(StatusCode::FORBIDDEN, &page));
     };
