@@ -90,12 +90,13 @@ pub fn number(value: f64) -> String {
         return format!("{value:.3e}");
     }
     let places = (3 - size).clamp(0, 8) as usize;
-    let text = format!("{value:.places$}");
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text
-    }
+    let text = format!("{:.places$}", value.abs());
+    let text = match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.'),
+        false => &text,
+    };
+    let sign = if value < 0.0 { "−" } else { "" };
+    format!("{sign}{text}")
 }
 
 fn grouped(value: i64) -> String {
@@ -310,6 +311,7 @@ mod tests {
         assert_eq!(number(1_234_567.0), "1\u{202f}234\u{202f}567");
         assert_eq!(number(-4.0), "−4");
         assert_eq!(number(12.5), "12.5");
+        assert_eq!(number(-0.0120), "−0.012");
         assert_eq!(number(1e-9), "1.000e-9");
         assert_eq!(percent(-0.1), "−10 %");
         assert_eq!(percent(0.0243), "+2.43 %");

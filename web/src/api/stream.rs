@@ -17,6 +17,7 @@ use tidegate_engine::id::RunId;
 use tidegate_engine::plugin::chain;
 use tidegate_engine::store::StoreError;
 use tidegate_engine::store::read::LogCursor;
+use tidegate_engine::store::runs::state_of;
 use tidegate_engine::view::Run;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -128,9 +129,8 @@ impl Reader {
     }
 
     async fn is_over(&self) -> Option<bool> {
-        let run = self.app.store.run(self.run, clock::now()).await;
-        let run = run.inspect_err(note).ok()?;
-        Some(run.is_none_or(|run| is_over(&run.summary.state)))
+        let state = state_of(&self.app.store, self.run).await;
+        Some(state.inspect_err(note).ok()?.is_terminal())
     }
 
     async fn look(&mut self) -> Result<Vec<Event>, StoreError> {

@@ -17,7 +17,7 @@ pub struct Column {
     pub seconds: f64,
 }
 
-/// Places for columns; fewer runs leave places empty at the left.
+/// Places for columns; fewer runs leave places empty at the right.
 const PLACES: usize = 20;
 const HEIGHT: f64 = 48.0;
 
@@ -31,7 +31,7 @@ pub fn heights(columns: &[Column]) -> Vec<f64> {
     columns.iter().map(height).collect()
 }
 
-/// The SVG, newest at the right. `columns` come newest first.
+/// The SVG, newest last. `columns` come newest first.
 pub fn draw(columns: &[Column]) -> Drawn {
     if columns.is_empty() {
         return Drawn::default();
@@ -41,7 +41,7 @@ pub fn draw(columns: &[Column]) -> Drawn {
     );
     let width = 100.0 / PLACES as f64;
     for (i, (column, height)) in columns.iter().zip(heights(columns)).take(PLACES).enumerate() {
-        let left = 100.0 - width * (i + 1) as f64;
+        let left = width * (columns.len().min(PLACES) - 1 - i) as f64;
         // Writing to a String cannot fail.
         let _ = write!(
             out,

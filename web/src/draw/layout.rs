@@ -7,8 +7,10 @@
 
 /// Room that a stand-in takes, where a node takes 1.
 const STAND_IN: f64 = 0.4;
-/// Sweeps in each direction.
+/// Sweeps that order, in each direction.
 const SWEEPS: usize = 8;
+/// Sweeps that place; what is off halves with each.
+const PULLS: usize = 24;
 
 /// Where everything lies: layers along one axis, places along the other, both in units of a node.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -227,7 +229,7 @@ impl Web {
                 at[slot] = offset;
             }
         }
-        for sweep in 0..SWEEPS {
+        for sweep in 0..PULLS {
             let count = self.layers.len();
             for step in 0..count {
                 let layer = if sweep % 2 == 0 { step } else { count - 1 - step };

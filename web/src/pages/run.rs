@@ -141,9 +141,10 @@ fn nodes(tasks: &[TaskRun]) -> Vec<Node> {
     let position = |name: &String| tasks.iter().position(|task| task.name == *name);
     let node = |task: &TaskRun| Node {
         name: task.name.clone(),
+        // Why it was skipped or ended early stands in its row.
         note: match &task.reason {
-            Some(reason) => format!("{} · {}", task.state, plain(reason)),
-            None => task.state.clone(),
+            Some(reason) if task.state == "waiting" => format!("{} · {}", task.state, plain(reason)),
+            _ => task.state.clone(),
         },
         state: Some(task.state.clone()),
         gated: task.gated,

@@ -59,7 +59,7 @@ pub struct Fire {
     pub moment: Moment,
     /// `Thu 2026-11-26 02:00` in the schedule's zone.
     pub local: String,
-    /// `2026-11-26 02:00 UTC`; none where the zone's clock is UTC.
+    /// `02:00 UTC`, with its date where that is another; none where the zone's clock is UTC.
     pub utc: Option<String>,
 }
 
@@ -104,7 +104,15 @@ fn fire(at: Timestamp, zone: &TimeZone, frame: &Frame) -> Fire {
     Fire {
         moment: frame.moment(&at),
         local: local.strftime("%a %Y-%m-%d %H:%M").to_string(),
-        utc: apart.then(|| utc.strftime("%Y-%m-%d %H:%M UTC").to_string()),
+        utc: apart.then(|| {
+            let same_day = local.date() == utc.date();
+            let shape = if same_day {
+                "%H:%M UTC"
+            } else {
+                "%Y-%m-%d %H:%M UTC"
+            };
+            utc.strftime(shape).to_string()
+        }),
     }
 }
 

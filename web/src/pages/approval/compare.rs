@@ -12,9 +12,14 @@ pub struct Comparison {
     pub task: String,
     /// `ranking_model v6`; none where there was nothing to compare with.
     pub baseline: Option<String>,
+    /// The protocol by which the values were measured, where it has a name.
+    pub protocol: Option<&'static str>,
     /// The metrics.
     pub rows: Vec<Compared>,
 }
+
+/// Changes are measured in time order; the candidate's value by the same protocol stands beside them.
+const IN_TIME: &str = "temporal_full";
 
 /// A metric.
 pub struct Compared {
@@ -38,6 +43,7 @@ pub fn find(outputs: &Map<String, Value>) -> Option<Comparison> {
         Some(Comparison {
             task: task.clone(),
             baseline: output.get("baseline").and_then(baseline),
+            protocol: metrics.contains_key(IN_TIME).then_some(IN_TIME),
             rows: rows(metrics, changes),
         })
     })
@@ -51,8 +57,7 @@ fn baseline(value: &Value) -> Option<String> {
 fn rows(metrics: &Map<String, Value>, changes: &Map<String, Value>) -> Vec<Compared> {
     let numbers: Vec<Change> = changes.values().filter_map(number).collect();
     let reach = change::reach(&numbers);
-    // Changes are measured in time order; the candidate's value by the same protocol stands beside them.
-    let in_time = metrics.get("temporal_full").and_then(Value::as_object);
+    let in_time = metrics.get(IN_TIME).and_then(Value::as_object);
     let row = |(metric, change): (&String, &Value)| {
         let candidate = in_time
             .unwrap_or(metrics)
