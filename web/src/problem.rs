@@ -199,6 +199,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::NotFound { .. } => return Self::missing(error.to_string()),
+            StoreError::Refused { why } => return Self::invalid(why),
             StoreError::Stale => {
                 let detail = "another request was faster; look again";
                 return Self::new(StatusCode::CONFLICT, ("stale", "Out of date"), detail);

@@ -3,12 +3,15 @@
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tidegate_engine::clock;
 use tidegate_engine::graph::{Flow, Task};
-use tidegate_engine::view::{AliasMove, FlowSummary, LedgerEntry, LedgerReport, Model, ModelVersion, Page};
+use tidegate_engine::view::{
+    AliasMove, FlowSummary, LedgerEntry, LedgerReport, Model, ModelVersion, Page, Schedule,
+};
+use tidegate_engine::{clock, command};
 
 use super::{Asked, Body, limit};
 use crate::app::App;
+use crate::guard::Visitor;
 use crate::problem::Problem;
 use crate::route::Route;
 
@@ -17,6 +20,18 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/flows", "Flows, by name", flows),
         Route::get("/api/v1/flows/{name}", "A flow with its params and tasks", flow).answering(&[200, 404]),
         Route::get("/api/v1/schedules", "Schedules with their next fires", schedules),
+        Route::post(
+            "/api/v1/schedules/{flow}/{name}/pause",
+            "Pauses a schedule: what falls due is recorded as skipped",
+            pause,
+        )
+        .answering(&[200, 404]),
+        Route::post(
+            "/api/v1/schedules/{flow}/{name}/resume",
+            "Resumes a schedule; it never fires the past",
+            resume,
+        )
+        .answering(&[200, 404]),
         Route::get("/api/v1/models", "Registered models", models),
         Route::get(
             "/api/v1/models/{name}",
@@ -78,8 +93,41 @@ fn task_body(flow: &Flow, task: &Task) -> Value {
     })
 }
 
-async fn schedules(State(app): State<App>) -> Result<Body<Page<tidegate_engine::view::Schedule>>, Problem> {
+async fn schedules(State(app): State<App>) -> Result<Body<Page<Schedule>>, Problem> {
     Ok(whole(app.store.schedules(clock::now()).await?))
+}
+
+async fn pause(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(place): Path<(String, String)>,
+) -> Result<Body<Schedule>, Problem> {
+    set_paused(&app, &visitor, (place, true)).await
+}
+
+async fn resume(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(place): Path<(String, String)>,
+) -> Result<Body<Schedule>, Problem> {
+    set_paused(&app, &visitor, (place, false)).await
+}
+
+async fn set_paused(
+    app: &App,
+    visitor: &Visitor,
+    ((flow, name), paused): ((String, String), bool),
+) -> Result<Body<Schedule>, Problem> {
+    let now = clock::now();
+    let asked = ((flow.as_str(), name.as_str()), paused);
+    command::pause_schedule(&app.store, &visitor.actor, asked, now).await?;
+    let all = app.store.schedules(now).await?;
+    let found = all
+        .into_iter()
+        .find(|schedule| schedule.flow == flow && schedule.name == name);
+    found
+        .map(Body)
+        .ok_or_else(|| Problem::not_found("schedule", &name))
 }
 
 async fn models(State(app): State<App>) -> Result<Body<Page<Model>>, Problem> {

@@ -19,13 +19,15 @@ use tidegate_engine::store::StoreError;
 use tidegate_engine::store::read::LogCursor;
 use tidegate_engine::store::runs::state_of;
 use tidegate_engine::view::Run;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::app::App;
 use crate::problem::Problem;
 
 /// How often it is looked for something new.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long after a change it is looked for what else comes with it.
+const GATHER: Duration = Duration::from_millis(100);
 /// Lines in one look.
 const LINES: usize = 500;
 
@@ -58,6 +60,7 @@ struct Reader {
     app: App,
     run: RunId,
     place: Place,
+    changes: watch::Receiver<u64>,
     ended: bool,
     _seat: OwnedSemaphorePermit,
 }
@@ -83,6 +86,7 @@ async fn begin(app: &App, run: &Run, place: Place) -> Result<Response, Problem> 
         app: app.clone(),
         run: RunId(run.summary.id),
         place,
+        changes: app.store.changes(),
         ended: false,
         _seat: seat,
     };
@@ -124,6 +128,8 @@ impl Reader {
             tokio::select! {
                 () = self.app.stop.cancelled() => return None,
                 () = clock::sleep(LOOK) => {}
+                // What happens in quick succession is looked at once.
+                _ = self.changes.changed() => clock::sleep(GATHER).await,
             }
         }
     }

@@ -1,18 +1,18 @@
 //! `/schedules`: what starts by itself, when next, and what became of the last ticks.
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tidegate_engine::clock;
 use tidegate_engine::schedule::find_zone;
 use tidegate_engine::view::{Schedule, Tick};
+use tidegate_engine::{clock, command};
 use uuid::Uuid;
 
 use super::shared::short_id;
-use super::{Frame, html};
+use super::{Frame, html, see};
 use crate::app::App;
 use crate::guard::Visitor;
 use crate::problem::Problem;
@@ -20,7 +20,11 @@ use crate::route::Route;
 use crate::words::{Moment, plain};
 
 pub fn routes() -> Vec<Route> {
-    vec![Route::get("/schedules", "Schedules", show)]
+    vec![
+        Route::get("/schedules", "Schedules", show),
+        Route::post("/schedules/{flow}/{name}/pause", "Pauses a schedule", pause).answering(&[303, 404]),
+        Route::post("/schedules/{flow}/{name}/resume", "Resumes a schedule", resume).answering(&[303, 404]),
+    ]
 }
 
 /// The page.
@@ -145,4 +149,24 @@ async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, Prob
     let schedules = app.store.schedules(now).await?;
     let frame = Frame::load(&app, &visitor, "/schedules", now).await;
     Ok(html(StatusCode::OK, &Schedules::new(&schedules, frame)))
+}
+
+async fn pause(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path((flow, name)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let asked = ((flow.as_str(), name.as_str()), true);
+    command::pause_schedule(&app.store, &visitor.actor, asked, clock::now()).await?;
+    Ok(see("/schedules"))
+}
+
+async fn resume(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path((flow, name)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let asked = ((flow.as_str(), name.as_str()), false);
+    command::pause_schedule(&app.store, &visitor.actor, asked, clock::now()).await?;
+    Ok(see("/schedules"))
 }

@@ -46,6 +46,8 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/approvals/{id}", VIEWERS),
     ("POST", "/api/v1/approvals/{id}/decision", APPROVERS),
     ("GET", "/api/v1/schedules", VIEWERS),
+    ("POST", "/api/v1/schedules/{flow}/{name}/pause", OPERATORS),
+    ("POST", "/api/v1/schedules/{flow}/{name}/resume", OPERATORS),
     ("GET", "/api/v1/models", VIEWERS),
     ("GET", "/api/v1/models/{name}", VIEWERS),
     ("GET", "/api/v1/workers", VIEWERS),
@@ -65,6 +67,8 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("GET", "/models", VIEWERS),
     ("GET", "/models/{name}", VIEWERS),
     ("GET", "/schedules", VIEWERS),
+    ("POST", "/schedules/{flow}/{name}/pause", OPERATORS),
+    ("POST", "/schedules/{flow}/{name}/resume", OPERATORS),
     ("GET", "/workers", VIEWERS),
     ("GET", "/ledger", VIEWERS),
     // Last: it ends the session.

@@ -121,7 +121,11 @@ fn flow() -> Flow {
     });
     let flow = json!({
         "name": "f", "description": NASTY, "owner": NASTY, "tags": [NASTY], "timeout": null, "expected": null,
-        "overlap": "skip", "max_active": 9, "schedules": [], "vars": {}, "files": {},
+        "overlap": "skip", "max_active": 9, "vars": {}, "files": {},
+        "schedules": [{
+            "name": "nightly", "cron": "0 2 * * *", "timezone": "Europe/Berlin", "dom_dow": null, "missed": "latest",
+            "missed_window": "1d", "params": {},
+        }],
         "params": {"days": {"type": "integer", "min": 1, "max": 30, "default": 7, "description": NASTY}},
         "graph": [task("measure", &[], Value::Null), task("publish", &[0], gate)],
     });

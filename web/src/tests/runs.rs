@@ -259,3 +259,43 @@ async fn the_document_describes_every_route_of_the_interface() {
     described.sort();
     assert_eq!(described, routes);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_schedule_says_since_when_and_has_no_next_fire() {
+    let bench = Bench::new().await;
+    let otto = bench.sign_in("otto").await;
+    let paused = bench
+        .post("/api/v1/schedules/f/nightly/pause", &otto, json!({}))
+        .await;
+    assert_eq!(
+        (paused.status, &paused.json()["next"]),
+        (StatusCode::OK, &json!([])),
+        "{}",
+        paused.text
+    );
+    let page = bench.get("/schedules", Some(&otto)).await.text;
+    assert!(
+        page.contains("/schedules/f/nightly/resume") && page.contains("paused"),
+        "{page}"
+    );
+    let resumed = bench.form("/schedules/f/nightly/resume", &otto, &[]).await;
+    assert_eq!(
+        (resumed.status, resumed.header("location")),
+        (StatusCode::SEE_OTHER, "/schedules")
+    );
+    let listed = bench.get("/api/v1/schedules", Some(&otto)).await.json();
+    assert_eq!(
+        (
+            &listed["items"][0]["paused_at"],
+            listed["items"][0]["next"].as_array().map(Vec::len)
+        ),
+        (&Value::Null, Some(5))
+    );
+    assert_eq!(
+        bench
+            .post("/api/v1/schedules/f/none/pause", &otto, json!({}))
+            .await
+            .status,
+        StatusCode::NOT_FOUND
+    );
+}
