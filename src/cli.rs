@@ -39,8 +39,8 @@ struct Arguments {
 }
 
 const AFTER: &str = "\
-A RUN is an id, the beginning of one, or `last`. Without DATABASE_URL the verbs
-work on what runs in TIDEGATE_HOME (default .tidegate).
+A RUN is an id, its beginning or its end, or `last`. Without DATABASE_URL the
+verbs work on what runs in TIDEGATE_HOME (default .tidegate).
 
 Exit codes: 0 done · 1 run failed · 2 usage, or a flow file that does not check ·
 3 rejected · 4 cancelled · 5 database out of reach · 6 refused · 124 --timeout
@@ -78,7 +78,7 @@ enum Verb {
     Approve(decide::Decide),
     /// Close a gate
     Reject(decide::Decide),
-    /// Schedules: list them, when they fire next, and what they mean
+    /// Schedules: list, pause, resume, when they fire next, and what they mean
     Schedule(schedule::Schedule),
     /// Registered models and where their aliases point
     Models(models::Models),

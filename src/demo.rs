@@ -51,6 +51,8 @@ pub struct Stage<'s> {
     pub home: &'s DemoHome,
     /// Where it is seen.
     pub term: &'s Term,
+    /// What is seen of the runs.
+    pub screen: Screen<'s>,
     /// Ends it.
     pub stop: CancellationToken,
 }
@@ -105,7 +107,7 @@ impl Stage<'_> {
     }
 
     /// Both runs, up to what a person has to decide.
-    pub async fn play(&self) -> Result<Played, Failure> {
+    pub async fn play(&mut self) -> Result<Played, Failure> {
         let (older, newer) = self.home.nights();
         if !self.has_production().await? {
             self.title("1 of 2  a first production model, from the 30 days up to a week ago");
@@ -123,7 +125,7 @@ impl Stage<'_> {
     }
 
     /// Runs the older night to its end. `Some`: it is over here.
-    async fn first_model(&self, run: RunId) -> Result<Option<Played>, Failure> {
+    async fn first_model(&mut self, run: RunId) -> Result<Option<Played>, Failure> {
         let (why, seen) = self.watch(run, true).await?;
         match why {
             Why::Told => return Ok(Some(Played::Ended)),
@@ -206,15 +208,14 @@ impl Stage<'_> {
     }
 
     /// Shows a run until it ends or, if `waiting_too`, waits; leaves it on the screen as it is then.
-    pub async fn watch(&self, run: RunId, waiting_too: bool) -> Result<(Why, Run), Failure> {
+    pub async fn watch(&mut self, run: RunId, waiting_too: bool) -> Result<(Why, Run), Failure> {
         let until = Until {
             deadline: None,
             waiting_too,
             stop: self.stop.clone(),
         };
-        let mut screen = Screen::new(self.term, true);
-        let seen = watch::watch(self.store(), run, (&until, &mut screen)).await?;
-        screen.clear();
+        let seen = watch::watch(&self.backend.store, run, (&until, &mut self.screen)).await?;
+        self.screen.clear();
         Ok(seen)
     }
 

@@ -7,13 +7,12 @@ mod signals;
 mod tracing;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use tidegate_engine::plugin::chain;
+use tidegate_engine::scheduler::{self, SchedulerConfig};
 use tidegate_engine::store::Store;
 use tidegate_engine::worker::{self, WorkerConfig};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -32,27 +31,36 @@ pub struct House {
     store: Store,
     config: Config,
     stop: CancellationToken,
-    bell: Arc<Notify>,
     roles: JoinSet<(&'static str, Result<(), String>)>,
 }
 
 impl House {
-    /// A house without roles. They end with `stop`.
+    /// A house without roles, whose wake-ups reach other processes and theirs it. Its roles end with `stop`.
     pub fn new(store: Store, config: Config, stop: CancellationToken) -> Self {
+        store.link(stop.clone());
         Self {
             store,
             config,
             stop,
-            bell: Arc::default(),
             roles: JoinSet::new(),
         }
+    }
+
+    /// Starts a scheduler.
+    pub fn add_scheduler(&mut self) {
+        let (store, stop) = (self.store.clone(), self.stop.clone());
+        self.roles.spawn(async move {
+            let bell = store.scheduler_bell();
+            let ended = scheduler::run(SchedulerConfig::default(), store, bell, stop).await;
+            ("scheduler", ended.map_err(|error| chain(&error)))
+        });
     }
 
     /// Starts a worker. `url`: where people reach the pages, for links that plugins leave.
     pub fn add_worker(&mut self, url: Option<String>) {
         let config = worker_config(&self.config, url);
         let services = (self.store.clone(), tidegate_flows::registry());
-        let (bell, stop) = (Arc::clone(&self.bell), self.stop.clone());
+        let (bell, stop) = (self.store.workers_bell(), self.stop.clone());
         self.roles.spawn(async move {
             let ended = worker::run(config, services, bell, stop).await;
             ("worker", ended.map_err(|error| chain(&error)))

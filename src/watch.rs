@@ -11,6 +11,7 @@ use tidegate_engine::id::RunId;
 use tidegate_engine::store::Store;
 use tidegate_engine::view::Run;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::failure::{Failure, code};
 use crate::term::{Style, Term, complain, paint, say, style_of};
@@ -50,6 +51,7 @@ pub struct Screen<'t> {
     /// Changes are told on standard output where nothing can be drawn.
     lines: bool,
     drawn: usize,
+    run: Option<Uuid>,
     known: BTreeMap<u32, (String, u32)>,
     state: String,
 }
@@ -61,12 +63,17 @@ impl<'t> Screen<'t> {
             term,
             lines: lines && !term.live,
             drawn: 0,
+            run: None,
             known: BTreeMap::new(),
             state: String::new(),
         }
     }
 
     fn show(&mut self, run: &Run, now: Timestamp) {
+        if self.run.replace(run.summary.id) != Some(run.summary.id) {
+            self.known.clear();
+            self.state.clear();
+        }
         if self.term.live {
             self.draw(run, now);
         } else if self.lines {

@@ -1,11 +1,12 @@
 //! Identities, instants and durations as people are shown them.
 
 use jiff::{SignedDuration, Timestamp};
+use tidegate_engine::store::read::short_id;
 use uuid::Uuid;
 
-/// The beginning of an id, long enough to be the only one: its first 48 bits are the millisecond it was made in.
+/// The end of an id, as people type it: its beginning is the time, which neighbours share.
 pub fn short(id: Uuid) -> String {
-    id.to_string().chars().take(13).collect()
+    short_id(id)
 }
 
 /// An instant to the second, `2026-11-25T02:00:00Z`.
@@ -25,13 +26,13 @@ pub fn took(duration: SignedDuration) -> String {
     }
 }
 
-/// How long ago, or in how long, by its largest unit: `12s`, `5m`, `3h`, `9d`.
+/// How long ago, or in how long, by one unit: `12s`, `5m`, `47h`, `9d`.
 pub fn distance(duration: SignedDuration) -> String {
     let seconds = duration.abs().as_secs();
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m", seconds / 60),
-        3600..86_400 => format!("{}h", seconds / 3600),
+        3600..259_200 => format!("{}h", seconds / 3600),
         _ => format!("{}d", seconds / 86_400),
     }
 }

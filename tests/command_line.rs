@@ -1,11 +1,19 @@
 //! What a person at a terminal sees.
 
+mod decisions;
+mod local;
 mod offline;
+mod runs;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
+use tidegate_test_fixtures::postgres::{Database, database};
+use tidegate_test_fixtures::process::Process;
 use tidegate_test_fixtures::tidegate::{Finished, Tidegate};
+
+const SOON: Duration = Duration::from_secs(30);
 
 /// The program, in a home of its own, without a database.
 fn alone() -> Tidegate {
@@ -17,6 +25,58 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("examples")
         .join(format!("{name}.toml"))
+}
+
+/// Writes a flow file into a home; answers its path.
+fn flow(tidegate: &Tidegate, name: &str, tasks: &str) -> String {
+    let path = tidegate.home().join(format!("{name}.toml"));
+    std::fs::write(&path, format!("[flow]\nname = \"{name}\"\n\n{tasks}")).unwrap();
+    path.display().to_string()
+}
+
+/// A task that runs a shell.
+fn shell(name: &str, script: &str) -> String {
+    format!("[tasks.{name}]\nuses = \"command\"\nwith = {{ shell = \"{script}\" }}\n\n")
+}
+
+/// The program beside a server with a worker, on a database of its own.
+struct Served {
+    tidegate: Tidegate,
+    _server: Process,
+    _database: Database,
+}
+
+impl std::ops::Deref for Served {
+    type Target = Tidegate;
+    fn deref(&self) -> &Tidegate {
+        &self.tidegate
+    }
+}
+
+async fn served() -> Served {
+    let database = database().await;
+    let tidegate = alone().env("DATABASE_URL", &database.url);
+    let mut server = tidegate.spawn(&["server", "--worker", "--bind", "127.0.0.1:0"]);
+    server.wait_for_line("server is up", SOON);
+    Served {
+        tidegate,
+        _server: server,
+        _database: database,
+    }
+}
+
+impl Served {
+    /// Applies an example.
+    fn apply(&self, name: &str) {
+        let done = self.run(&["apply", example(name).to_str().unwrap()]);
+        assert_eq!(done.code(), 0, "{done:?}");
+    }
+
+    /// Creates a run; answers its id.
+    fn start(&self, words: &[&str]) -> String {
+        let run = json(&self.run(&[&["run", "-o", "json"], words].concat()));
+        run["id"].as_str().unwrap().to_owned()
+    }
 }
 
 /// Standard output as JSON, of a verb that succeeded.

@@ -11,7 +11,7 @@ use crate::demo::{DemoHome, Played, Stage};
 use crate::failure::code;
 use crate::roles::{ENDING, Local, Login, Quiet, stop_on_signal, trace};
 use crate::term::{Style, paint, say};
-use crate::watch::{Why, exit_code};
+use crate::watch::{Screen, Why, exit_code};
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
@@ -59,19 +59,20 @@ async fn in_house(
         .port
         .map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
     let url = local.start_all(bind).await?;
-    let stage = Stage {
+    let mut stage = Stage {
         backend: &local.backend,
         home,
         term: &session.term,
+        screen: Screen::new(&session.term, true),
         stop: local.stop.clone(),
     };
     tokio::select! {
-        ended = play(&stage, (&url, args.approve)) => ended,
+        ended = play(&mut stage, (&url, args.approve)) => ended,
         ended = local.house.live() => ended.map(|()| code::DONE),
     }
 }
 
-async fn play(stage: &Stage<'_>, (url, approve): (&str, bool)) -> Ended {
+async fn play(stage: &mut Stage<'_>, (url, approve): (&str, bool)) -> Ended {
     let began = clock::monotonic();
     let login = stage.set_up().await?;
     let Played::Run(run) = stage.play().await? else {
@@ -107,7 +108,8 @@ async fn play(stage: &Stage<'_>, (url, approve): (&str, bool)) -> Ended {
 fn invite(link: &str, (login, took): (&Login, u64), stage: &Stage<'_>) {
     let bold = |text: &str| paint(text, Style::Bold, stage.term.color);
     say(&format!(
-        "\nAfter {took} s a person is asked:  {}\nSign in as {} with {}\nCtrl-C ends the demo; started again it goes on where it was.\n\n",
+        "\nAfter {took} s it is a person's turn:  {}\nSign in as {} with {}\n\
+         Ctrl-C ends the demo; started again it goes on where it was.\n\n",
         bold(link),
         bold(&login.name),
         bold(&login.password),

@@ -1,14 +1,13 @@
 //! `tidegate models` and `tidegate models history`.
 
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
+use tidegate_engine::spec;
 use tidegate_engine::view::{AliasMove, Model};
-use tidegate_engine::{clock, spec};
 
 use super::{Ended, Output, Session, page, say_json};
 use crate::failure::{Failure, code};
 use crate::term::{Cell, Style, Table, say};
-use crate::words::{distance, instant, short};
+use crate::words::{instant, short};
 
 /// Arguments of `models`.
 #[derive(Debug, Args)]
@@ -37,7 +36,7 @@ pub async fn run(args: Models, session: &Session) -> Ended {
         if args.output == Output::Json {
             return say_json(&page(models));
         }
-        say(&list(&models, clock::now()).render(&session.term, "no models are registered"));
+        say(&list(&models).render(&session.term, "no models are registered"));
         return Ok(code::DONE);
     };
     if !models.iter().any(|model| model.name == name) {
@@ -53,16 +52,13 @@ pub async fn run(args: Models, session: &Session) -> Ended {
     Ok(code::DONE)
 }
 
-fn list(models: &[Model], now: Timestamp) -> Table {
+fn list(models: &[Model]) -> Table {
     let mut table = Table::new(&["MODEL", "VERSIONS", "NEWEST", "ALIASES"], 3);
     for model in models {
-        let alias = |alias: &tidegate_engine::view::Alias| {
-            let since = alias
-                .moved_at
-                .map(|at| format!(" since {}", distance(now.duration_since(at))));
-            format!("{} v{}{}", alias.alias, alias.version, since.unwrap_or_default())
-        };
-        let aliases: Vec<String> = model.aliases.iter().map(alias).collect();
+        let aliases = model.aliases.iter();
+        let aliases: Vec<String> = aliases
+            .map(|alias| format!("{} v{}", alias.alias, alias.version))
+            .collect();
         table.row(vec![
             Cell::styled(&model.name, Style::Bold),
             Cell::new(model.versions.to_string()),

@@ -3,10 +3,10 @@
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Serialize;
-use tidegate_engine::clock;
 use tidegate_engine::graph::ScheduleSpec;
 use tidegate_engine::schedule::{Cron, Explanation, Timetable, find_zone};
 use tidegate_engine::view;
+use tidegate_engine::{clock, command, spec};
 
 use super::{Ended, Output, Session, page, say_json, target};
 use crate::failure::{Failure, code};
@@ -27,6 +27,10 @@ pub struct Schedule {
 enum Verb {
     /// All schedules and when they fire next
     List,
+    /// Fire no more until resumed; what falls due meanwhile is recorded as skipped
+    Pause(Which),
+    /// Fire again, from now on
+    Resume(Which),
     /// When the schedules of a flow or flow file fire
     Next(Next),
     /// What the schedules of a flow or flow file mean, in words
@@ -35,6 +39,14 @@ enum Verb {
         #[arg(value_name = "FLOW|FILE")]
         flow: String,
     },
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// The flow
+    flow: String,
+    /// Its schedule; all of them when none is named
+    schedule: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -54,6 +66,8 @@ struct Next {
 pub async fn run(args: Schedule, session: &Session) -> Ended {
     match args.verb {
         Verb::List => list(args.output, session).await,
+        Verb::Pause(which) => pause(which, true, session).await,
+        Verb::Resume(which) => pause(which, false, session).await,
         Verb::Next(next) => {
             let timetables = timetables(&next.flow, session).await?;
             fires(&timetables, (&next, args.output), session)
@@ -94,6 +108,38 @@ fn table(schedules: &[view::Schedule], now: Timestamp) -> Table {
         ]);
     }
     table
+}
+
+async fn pause(which: Which, pause: bool, session: &Session) -> Ended {
+    let backend = session.backend().await?;
+    let now = clock::now();
+    let mut known = backend.store.schedules(now).await?;
+    known.retain(|schedule| schedule.flow == which.flow);
+    if known.is_empty() && backend.store.flow(&which.flow, now).await?.is_none() {
+        return Err(target::no_flow(&backend.store, &which.flow).await);
+    }
+    let names = known.iter().map(|schedule| schedule.name.as_str());
+    let meant: Vec<&str> = names
+        .clone()
+        .filter(|name| which.schedule.as_deref().is_none_or(|wanted| wanted == *name))
+        .collect();
+    if meant.is_empty() {
+        let wanted = which.schedule.as_deref().unwrap_or_default();
+        let help = spec::suggest(wanted, "it has", names);
+        let failure = Failure::refused(format!("flow `{}` has no schedule `{wanted}`", which.flow));
+        return Err(failure.help(help.unwrap_or_else(|| "it has none".to_owned())));
+    }
+    for name in meant {
+        let schedule = (which.flow.as_str(), name);
+        command::pause_schedule(&backend.store, &backend.actor, (schedule, pause), now).await?;
+        let word = if pause {
+            "is paused"
+        } else {
+            "fires again from now on"
+        };
+        say(&format!("{}/{name} {word}\n", which.flow));
+    }
+    Ok(code::DONE)
 }
 
 /// A schedule by name.

@@ -1,4 +1,4 @@
-//! What a verb is aimed at: a run by the beginning of its id, a task of it, flow files.
+//! What a verb is aimed at: a run by a part of its id, a task of it, flow files.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::term::complain;
 use crate::words::count;
 
-/// The run that `text` means: an id, the beginning of one, `last`.
+/// The run that `text` means: an id, the beginning or the end of one, `last`.
 pub async fn run_id(store: &Store, text: &str) -> Result<RunId, Failure> {
     if text != "last" {
         return Ok(store.find_run(text).await?);

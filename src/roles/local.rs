@@ -65,6 +65,7 @@ impl Local {
     /// Starts it with scheduler and worker, without pages: for one run.
     pub async fn start(session: &Session) -> Result<Self, Failure> {
         let mut local = Self::open(session.config()?).await?;
+        local.house.add_scheduler();
         local.house.add_worker(None);
         Ok(local)
     }
@@ -73,6 +74,7 @@ impl Local {
     pub async fn start_all(&mut self, bind: Option<SocketAddr>) -> Result<String, Failure> {
         let listener = listen(bind, &self.config).await?;
         let url = self.house.add_web(listener)?;
+        self.house.add_scheduler();
         self.house.add_worker(Some(url.clone()));
         Ok(url)
     }
