@@ -129,7 +129,7 @@ fn lead_to_sign_in(rule: &Rule, parts: &Parts) -> Response {
 /// The body, read, if the request may go on.
 async fn admit(rule: &Rule, parts: &Parts, body: Body, visitor: Option<&Visitor>) -> Result<Body, Problem> {
     if let (Access::Role(role), Some(visitor)) = (rule.access, visitor) {
-        visitor.actor.needs(role).map_err(|error| Problem::from(error))?;
+        visitor.actor.needs(role)?;
     }
     if parts.method.is_safe() {
         return Ok(body);

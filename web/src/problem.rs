@@ -20,7 +20,7 @@ pub struct Problem {
     /// This case in words.
     pub detail: String,
     /// What programs may need besides.
-    pub extras: Map<String, Value>,
+    pub extras: Box<Map<String, Value>>,
 }
 
 impl Problem {
@@ -34,7 +34,7 @@ impl Problem {
             kind,
             title,
             detail: detail.into(),
-            extras: Map::new(),
+            extras: Box::default(),
         }
     }
 
@@ -135,7 +135,11 @@ impl Problem {
             ("status".to_owned(), json!(self.status.as_u16())),
             ("detail".to_owned(), json!(self.detail)),
         ]);
-        body.extend(self.extras.clone());
+        body.extend(
+            self.extras
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
         Value::Object(body).to_string().into_bytes()
     }
 }

@@ -63,8 +63,7 @@ pub fn routes() -> Vec<Route> {
 async fn create(
     State(app): State<App>,
     visitor: Visitor,
-    Path(flow): Path<String>,
-    headers: HeaderMap,
+    (Path(flow), headers): (Path<String>, HeaderMap),
     body: Bytes,
 ) -> Result<Response, Problem> {
     let request = if body.is_empty() {
@@ -213,7 +212,7 @@ async fn logs(
     let mut cursor = match at {
         Some(text) => text
             .parse()
-            .map_err(|e: CursorError| Problem::bad(&e.to_string()))?,
+            .map_err(|e: CursorError| Problem::bad(e.to_string()))?,
         None => LogCursor::default(),
     };
     if stream::is_wanted(&headers) {

@@ -371,11 +371,11 @@ mod tests {
         for _ in 0..200 {
             let count = 1 + next(30);
             let mut needs = vec![Vec::new(); count];
-            for node in 1..count {
+            for (node, list) in needs.iter_mut().enumerate().skip(1) {
                 for _ in 0..next(4) {
                     let need = next(node);
-                    if !needs[node].contains(&need) {
-                        needs[node].push(need);
+                    if !list.contains(&need) {
+                        list.push(need);
                     }
                 }
             }

@@ -16,66 +16,12 @@ fn write(numbers: &Numbers) -> String {
     let version = env!("CARGO_PKG_VERSION");
     out.sample("tidegate_build_info", &[("version", version)], 1.0);
     runs(&mut out, numbers);
-    let families: [(&str, &str, &str, &[&str], &[Labelled]); 7] = [
-        (
-            "tidegate_tasks_ready",
-            "gauge",
-            "Task runs that wait for a worker.",
-            &["queue"],
-            &numbers.ready,
-        ),
-        (
-            "tidegate_schedule_skipped_total",
-            "counter",
-            "Ticks that made no run.",
-            &["flow", "reason"],
-            &numbers.skipped,
-        ),
-        (
-            "tidegate_schedule_lag_seconds",
-            "gauge",
-            "How late the most overdue tick is.",
-            &["flow"],
-            &numbers.lag,
-        ),
-        (
-            "tidegate_schedule_last_success_timestamp_seconds",
-            "gauge",
-            "When a scheduled run last succeeded.",
-            &["flow"],
-            &numbers.last_success,
-        ),
-        (
-            "tidegate_promotions_total",
-            "counter",
-            "Moves of aliases.",
-            &["model", "result"],
-            &numbers.promotions,
-        ),
-        (
-            "tidegate_worker_heartbeat_age_seconds",
-            "gauge",
-            "Since when a worker was not heard of.",
-            &["worker"],
-            &numbers.workers,
-        ),
-        (
-            "tidegate_db_table_bytes",
-            "gauge",
-            "Size of a table with its indexes.",
-            &["table"],
-            &numbers.tables,
-        ),
-    ];
-    for (name, kind, help, labels, samples) in families {
-        out.family(name, kind, help);
-        for sample in samples {
-            let pairs: Vec<_> = labels
-                .iter()
-                .copied()
-                .zip(sample.labels.iter().map(String::as_str))
-                .collect();
-            out.sample(name, &pairs, sample.value);
+    for family in families(numbers) {
+        out.family(family.name, family.kind, family.help);
+        for sample in family.samples {
+            let values = sample.labels.iter().map(String::as_str);
+            let pairs: Vec<_> = family.labels.iter().copied().zip(values).collect();
+            out.sample(family.name, &pairs, sample.value);
         }
     }
     out.family(
@@ -85,6 +31,94 @@ fn write(numbers: &Numbers) -> String {
     );
     out.sample("tidegate_approvals_pending", &[], numbers.approvals as f64);
     out.0
+}
+
+/// A metric whose samples the store has read.
+struct Family<'a> {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+    samples: &'a [Labelled],
+}
+
+/// A metric with what it says of itself.
+fn family<'a>(
+    (name, kind, help): (&'static str, &'static str, &'static str),
+    labels: &'static [&'static str],
+    samples: &'a [Labelled],
+) -> Family<'a> {
+    Family {
+        name,
+        kind,
+        help,
+        labels,
+        samples,
+    }
+}
+
+fn families(numbers: &Numbers) -> [Family<'_>; 7] {
+    [
+        family(
+            (
+                "tidegate_tasks_ready",
+                "gauge",
+                "Task runs that wait for a worker.",
+            ),
+            &["queue"],
+            &numbers.ready,
+        ),
+        family(
+            (
+                "tidegate_schedule_skipped_total",
+                "counter",
+                "Ticks that made no run.",
+            ),
+            &["flow", "reason"],
+            &numbers.skipped,
+        ),
+        family(
+            (
+                "tidegate_schedule_lag_seconds",
+                "gauge",
+                "How late the most overdue tick is.",
+            ),
+            &["flow"],
+            &numbers.lag,
+        ),
+        family(
+            (
+                "tidegate_schedule_last_success_timestamp_seconds",
+                "gauge",
+                "When a scheduled run last succeeded.",
+            ),
+            &["flow"],
+            &numbers.last_success,
+        ),
+        family(
+            ("tidegate_promotions_total", "counter", "Moves of aliases."),
+            &["model", "result"],
+            &numbers.promotions,
+        ),
+        family(
+            (
+                "tidegate_worker_heartbeat_age_seconds",
+                "gauge",
+                "Since when a worker was not heard of.",
+            ),
+            &["worker"],
+            &numbers.workers,
+        ),
+        family(
+            (
+                "tidegate_db_table_bytes",
+                "gauge",
+                "Size of a table with its indexes.",
+            ),
+            &["table"],
+            &numbers.tables,
+        ),
+    ]
 }
 
 fn is_over(state: &str) -> bool {
