@@ -1,6 +1,7 @@
 //! What a person at a terminal sees.
 
 mod decisions;
+mod demo;
 mod local;
 mod offline;
 mod runs;

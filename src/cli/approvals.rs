@@ -7,7 +7,7 @@ use tidegate_engine::view::Approval;
 
 use super::{Ended, Output, Session, say_json};
 use crate::failure::code;
-use crate::term::{Cell, Style, Table, say, style_of};
+use crate::term::{Cell, Table, say, style_of};
 use crate::words::{distance, short};
 
 /// Arguments of `approvals`.
@@ -33,17 +33,13 @@ pub async fn list(args: Approvals, session: &Session) -> Ended {
 }
 
 fn table(approvals: &[Approval], now: Timestamp) -> Table {
-    let mut table = Table::new(&["RUN/TASK", "FLOW", "STATE", "ASKED", "LEFT", "QUESTION"], 5);
+    let mut table = Table::new(&["RUN/TASK", "FLOW", "STATE", "LEFT", "QUESTION"], 4);
     for approval in approvals {
         let left = (approval.state == "open").then(|| distance(approval.expires_at.duration_since(now)));
         table.row(vec![
             Cell::new(format!("{}/{}", short(approval.run), approval.task)),
             Cell::new(&approval.flow),
             Cell::styled(&approval.state, style_of(&approval.state)),
-            Cell::styled(
-                format!("{} ago", distance(now.duration_since(approval.asked_at))),
-                Style::Dim,
-            ),
             Cell::maybe(left),
             Cell::new(
                 approval

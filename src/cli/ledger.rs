@@ -54,7 +54,7 @@ async fn verify(backend: &Backend, output: Output) -> Ended {
     let entries =
         count(u64::try_from(report.entries).unwrap_or_default(), "entry").replace("entrys", "entries");
     match &report.broken {
-        None => say(&format!("the chain holds: {entries}, head {}\n", report.head)),
+        None => say(&format!("the chain holds: {entries}\nhead {}\n", report.head)),
         Some(at) => say(&format!("the chain is broken at entry {}: {}\n", at.seq, at.why)),
     };
     Ok(ended)

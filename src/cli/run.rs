@@ -16,7 +16,7 @@ use tidegate_engine::{clock, duration, embedded};
 use super::{Ended, Output, Session, say_json, target};
 use crate::backend::Backend;
 use crate::failure::{Failure, code};
-use crate::roles::{Local, interrupted};
+use crate::roles::{Local, Quiet, interrupted, trace};
 use crate::term::{complain, say};
 use crate::watch::{self, Screen, Until, Why, exit_code, tree};
 
@@ -179,6 +179,7 @@ pub async fn watch(store: &Store, id: RunId, (watching, session): (&Watching, &S
 async fn here(mut args: Run, session: &Session) -> Ended {
     // Problems of the file are told before anything is started.
     target::version_of_file(&args.flow, "", session)?;
+    trace(session, Quiet::Yes);
     let local = Local::start(session).await?;
     args.watching.watch = true;
     let ended = run_in(&local, &args, session).await;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tidegate_test_fixtures::postgres::database;
 
-use super::{SOON, example, flow, json, refused, served, shell, table};
+use super::{SOON, alone, example, flow, json, refused, served, shell, table};
 
 #[tokio::test]
 async fn applying_says_what_changed_and_unchanged_files_change_nothing() {
@@ -209,4 +210,26 @@ async fn a_task_that_fails_for_a_while_is_tried_again() {
     );
     assert_eq!(done.code(), 0, "{done:?}");
     assert!(done.stdout.contains("attempt 3"), "{done:?}");
+}
+
+#[tokio::test]
+async fn server_and_workers_are_processes_of_their_own_that_end_when_told() {
+    let database = database().await;
+    let tidegate = alone().env("DATABASE_URL", &database.url);
+    // Before there is a server: it waits for the tables.
+    let mut worker = tidegate.spawn(&["worker", "--slots", "2"]);
+    worker.wait_for_line("waiting for a server", SOON);
+    let mut first = tidegate.spawn(&["server", "--bind", "127.0.0.1:0"]);
+    let mut second = tidegate.spawn(&["server", "--bind", "127.0.0.1:0"]);
+    first.wait_for_line("server is up", SOON);
+    second.wait_for_line("server is up", SOON);
+    worker.wait_for_line("worker is up", SOON);
+    let file = example("hello");
+    assert_eq!(
+        tidegate.run(&["run", file.to_str().unwrap(), "--watch"]).code(),
+        0
+    );
+    for process in [&mut worker, &mut first, &mut second] {
+        assert_eq!(process.terminate(SOON).code(), Some(0), "{}", process.output());
+    }
 }
