@@ -42,20 +42,28 @@
   function swap(fresh) {
     for (const part of document.querySelectorAll('[data-swap][id]')) {
       const other = fresh.getElementById(part.id);
-      if (!other || other.outerHTML === part.seen || part.contains(document.activeElement) && part.querySelector('input, textarea, select')) continue;
+      if (!other || other.outerHTML === (part.seen || part.outerHTML)) continue;
+      const held = part.contains(document.activeElement) ? document.activeElement : null;
+      // What someone is filling in stays.
+      if (held && held.matches('input, textarea, select')) continue;
       const seen = other.outerHTML;
-      if (part.tagName === 'DETAILS' && part.touched) other.open = part.open;
+      if (part.touched) other.open = part.open;
+      const placed = document.importNode(other, true);
+      Object.assign(placed, { seen, touched: part.touched });
       const bottom = part.scrollHeight - part.scrollTop - part.clientHeight < 40;
       const top = part.scrollTop;
-      const placed = document.importNode(other, true);
-      placed.seen = seen;
-      placed.touched = part.touched;
       part.replaceWith(placed);
-      if (placed.id === 'lines') placed.scrollTop = bottom ? placed.scrollHeight : top;
+      if (placed === document.getElementById('lines')) placed.scrollTop = bottom ? placed.scrollHeight : top;
+      if (held) twin(held, part, placed)?.focus({ preventScroll: true });
     }
-    const count = fresh.getElementById('waiting-count');
-    const shown = document.getElementById('waiting-count');
-    if (count && shown) shown.textContent = count.textContent;
+  }
+
+  // What stands where the focus was.
+  function twin(held, part, placed) {
+    if (held === part) return placed;
+    if (held.matches('summary')) return placed.querySelector('summary');
+    const href = held.getAttribute('href');
+    return [...placed.querySelectorAll(held.tagName)].find((other) => other.getAttribute('href') === href);
   }
 
   document.addEventListener('click', (event) => {

@@ -166,7 +166,15 @@ fn metrics(facts: &Value) -> Vec<(String, f64)> {
         Value::Object(fields) => fields.get("value").and_then(Value::as_f64),
         _ => None,
     };
-    let named = |(name, value): (&String, &Value)| Some((name.clone(), number(value)?));
+    // An interval may lie beside its point, as two metrics of their own.
+    let is_end = |name: &str| {
+        let point = name.strip_suffix("_low").or_else(|| name.strip_suffix("_high"));
+        point.is_some_and(|point| fields.is_some_and(|fields| fields.contains_key(point)))
+    };
+    let named = |(name, value): (&String, &Value)| {
+        let value = number(value).filter(|_| !is_end(name))?;
+        Some((name.clone(), value))
+    };
     fields.into_iter().flatten().filter_map(named).collect()
 }
 
@@ -227,7 +235,7 @@ mod tests {
 
     #[test]
     fn metrics_are_plain_numbers_or_the_points_of_intervals() {
-        let facts = json!({"metrics": {"a": 1.5, "b": {"value": 0.3, "low": 0.2, "high": 0.4}, "c": "text", "d": {"a": {}}}});
+        let facts = json!({"metrics": {"a": 1.5, "b": {"value": 0.3, "low": 0.2, "high": 0.4}, "c": "text", "d": {"a": {}}, "a_low": 1.0, "a_high": 2.0}});
         assert_eq!(metrics(&facts), [("a".to_owned(), 1.5), ("b".to_owned(), 0.3)]);
         assert_eq!(metrics(&json!("none")), []);
     }

@@ -102,6 +102,8 @@ pub fn text(value: &Value) -> (String, Option<String>) {
         Value::Bool(false) => ("no".to_owned(), None),
         Value::Number(value) => (of(value).map_or_else(|| value.to_string(), number), None),
         Value::String(text) => shortened(text),
+        Value::Object(fields) if fields.is_empty() => ("nothing".to_owned(), None),
+        Value::Array(items) if items.is_empty() => ("nothing".to_owned(), None),
         Value::Object(fields) => match measure(fields) {
             Some(text) => (text, None),
             None => shortened(&value.to_string()),
