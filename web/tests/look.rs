@@ -7,6 +7,9 @@
 )]
 
 #[expect(dead_code, reason = "the gallery shows more of it")]
+#[path = "../examples/gallery/shelf.rs"]
+mod shelf;
+#[expect(dead_code, reason = "the gallery shows more of it")]
 #[path = "../examples/gallery/views.rs"]
 mod views;
 
@@ -125,7 +128,7 @@ fn a_run_that_failed() {
 
 #[test]
 fn the_overview() {
-    let overview = overview::Overview::new(&views::overview(), (&anna(), frame("/")));
+    let overview = overview::Overview::new(&shelf::overview(), (&anna(), frame("/")));
     insta::assert_snapshot!(read(&overview));
 }
 
@@ -168,33 +171,33 @@ fn an_empty_house_says_what_to_do_next() {
 
 #[test]
 fn a_flow_and_a_form_that_came_back() {
-    let summary = views::flow_summary();
-    let page = flow::FlowPage::new((&summary, &views::flow()), &views::sent(), frame("/flows"));
+    let summary = shelf::flow_summary();
+    let page = flow::FlowPage::new((&summary, &shelf::flow()), &shelf::sent(), frame("/flows"));
     insta::assert_snapshot!(read(&page));
 }
 
 #[test]
 fn a_model_with_its_history() {
-    insta::assert_snapshot!(read(&model::ModelPage::new(&views::model(), frame("/models"))));
+    insta::assert_snapshot!(read(&model::ModelPage::new(&shelf::model(), frame("/models"))));
 }
 
 #[test]
 fn schedules_in_both_clocks() {
     insta::assert_snapshot!(read(&schedules::Schedules::new(
-        &views::schedules(),
+        &shelf::schedules(),
         frame("/schedules")
     )));
 }
 
 #[test]
 fn a_broken_ledger_is_said_first() {
-    let mut report = views::report();
+    let mut report = shelf::report();
     report.broken = Some(tidegate_engine::view::LedgerBreak {
         seq: 2,
         why: "its hash is another".to_owned(),
     });
     let text = read(&ledger::Ledger::new(
-        &page(views::ledger()),
+        &page(shelf::ledger()),
         &report,
         frame("/ledger"),
     ));

@@ -7,6 +7,7 @@
     reason = "a tool for those who work on the pages"
 )]
 
+mod shelf;
 mod views;
 
 use axum::Router;
@@ -28,7 +29,7 @@ type Entry = (&'static str, fn() -> Response);
 const PAGES: &[Entry] = &[
     ("overview", || {
         ok(&overview::Overview::new(
-            &views::overview(),
+            &shelf::overview(),
             (&anna(), frame("/")),
         ))
     }),
@@ -107,43 +108,43 @@ const PAGES: &[Entry] = &[
     }),
     ("flows", || {
         ok(&flows::Flows::new(
-            &[views::flow_summary(), views::second_flow()],
+            &[shelf::flow_summary(), shelf::second_flow()],
             frame("/flows"),
         ))
     }),
     ("flow", || {
         ok(&flow::FlowPage::new(
-            (&views::flow_summary(), &views::flow()),
+            (&shelf::flow_summary(), &shelf::flow()),
             &flow::Sent::default(),
             frame("/flows"),
         ))
     }),
     ("flow-wrong", || {
         ok(&flow::FlowPage::new(
-            (&views::flow_summary(), &views::flow()),
-            &views::sent(),
+            (&shelf::flow_summary(), &shelf::flow()),
+            &shelf::sent(),
             frame("/flows"),
         ))
     }),
     ("models", || {
-        ok(&models::Models::new(&[views::model().model], frame("/models")))
+        ok(&models::Models::new(&[shelf::model().model], frame("/models")))
     }),
     ("model", || {
-        ok(&model::ModelPage::new(&views::model(), frame("/models")))
+        ok(&model::ModelPage::new(&shelf::model(), frame("/models")))
     }),
     ("schedules", || {
         ok(&schedules::Schedules::new(
-            &views::schedules(),
+            &shelf::schedules(),
             frame("/schedules"),
         ))
     }),
     ("workers", || {
-        ok(&workers::Workers::new(&views::workers(), frame("/workers")))
+        ok(&workers::Workers::new(&shelf::workers(), frame("/workers")))
     }),
     ("ledger", || {
         ok(&ledger::Ledger::new(
-            &page(views::ledger()),
-            &views::report(),
+            &page(shelf::ledger()),
+            &shelf::report(),
             frame("/ledger"),
         ))
     }),
