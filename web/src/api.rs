@@ -114,7 +114,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         return Ok(None);
     };
     match key.to_str() {
-        Ok(key) if (1..=200).contains(&key.len()) => Ok(Some(key)),
-        _ => Err(Problem::bad("an Idempotency-Key has 1 to 200 ASCII characters")),
+        Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key)),
+        _ => Err(Problem::bad("an Idempotency-Key has 1 to 255 ASCII characters")),
     }
 }
