@@ -7,5 +7,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod chaos;
 mod command_line;
+mod gates;
+mod house;
 mod rooms;
