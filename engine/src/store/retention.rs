@@ -70,16 +70,10 @@ impl Store {
             return Ok(0);
         }
         let mut conn = PoolConnection::detach(self.pool().acquire().await?);
-        let mut dropped = 0;
-        if take_turn(&mut conn).await? {
-            for part in &parts {
-                drop_part(&mut conn, part).await?;
-                dropped += 1;
-            }
-        }
-        // The session's settings and its lock end with the session.
+        let dropped = drop_parts(&mut conn, &parts).await;
+        // The session's settings and its lock end with the session, also when it was given up: the next try must not find the lock held.
         sqlx::Connection::close(conn).await?;
-        Ok(dropped)
+        dropped
     }
 
     /// Forgets answers to idempotency keys and schedulers that are long gone. Answers how many rows.
@@ -95,6 +89,17 @@ impl Store {
         .await?;
         Ok(sqlx::Row::try_get::<i64, _>(&swept, 0)? as usize)
     }
+}
+
+/// Drops the partitions one by one, unless another process is at it. Answers how many.
+async fn drop_parts(conn: &mut PgConnection, parts: &[Part]) -> Result<usize> {
+    if !take_turn(conn).await? {
+        return Ok(0);
+    }
+    for part in parts {
+        drop_part(conn, part).await?;
+    }
+    Ok(parts.len())
 }
 
 /// `false`: another process is at it.
