@@ -75,7 +75,7 @@ pub struct Surroundings {
     pub requester: String,
     /// Due instant of a scheduled run.
     pub scheduled_for: Option<Timestamp>,
-    /// When the run was created.
+    /// When the run was created; of a retry, when the first try was: what is carried over was made as of then.
     pub created_at: Timestamp,
     /// The approval that opened the task run's gate.
     pub opened_by: Option<Uuid>,
@@ -98,7 +98,11 @@ impl Store {
     pub async fn surroundings(&self, claim: &Claim) -> Result<Surroundings> {
         let mut conn = self.pool().acquire().await?;
         let row = sqlx::query(
-            "select r.version, r.params, r.trigger, r.requester, r.scheduled_for, r.created_at, t.opened_by
+            "with recursive tries as (
+               select created_at, retry_of from run where id = $1
+               union all select r.created_at, r.retry_of from run r join tries t on r.id = t.retry_of)
+             select r.version, r.params, r.trigger, r.requester, r.scheduled_for, t.opened_by,
+               (select min(created_at) from tries) as created_at
              from run r join task_run t on t.run = r.id and t.idx = $2 where r.id = $1",
         )
         .bind(claim.run.0)

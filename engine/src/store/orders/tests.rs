@@ -158,8 +158,10 @@ async fn a_retry_keeps_what_had_succeeded_and_runs_the_rest() {
         task("c", &[1], 1),
         task("d", &[], 1),
     ];
-    let bench = Bench::with(tasks).await;
+    let mut bench = Bench::with(tasks).await;
     let first = failed_run(&bench).await;
+    let begun = bench.now;
+    bench.now += std::time::Duration::from_secs(3_600);
     let again = order(Some(("again", json!(first))), What::Retry { run: first });
     let second = made(bench.store.place(again, bench.now).await.unwrap());
     let expected = ["succeeded carried", "ready", "blocked", "succeeded carried"];
@@ -170,6 +172,10 @@ async fn a_retry_keeps_what_had_succeeded_and_runs_the_rest() {
         around.outputs.get("a"),
         Some(&json!({ "by": 0 })),
         "what it needs is there"
+    );
+    assert_eq!(
+        around.created_at, begun,
+        "its `run.time` is that of the first try"
     );
     assert_eq!(
         (around.trigger.as_str(), around.requester.as_str()),
