@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use clap::Args;
 use tidegate_engine::clock;
 use tidegate_engine::id::RunId;
+use tokio_util::sync::CancellationToken;
 
 use super::{Ended, Session};
 use crate::demo::{DemoHome, Played, Stage};
@@ -31,7 +32,9 @@ pub async fn run(args: Demo, session: &Session) -> Ended {
     // What a demo makes belongs to its home, whatever services the caller's environment speaks of.
     config.for_plugins.clear();
     let mut home = DemoHome::open(&config.home)?;
-    let (opened, filled) = tokio::join!(Local::open(config), home.fill_lake());
+    let stop = CancellationToken::new();
+    stop_on_signal(&stop, ENDING)?;
+    let (opened, filled) = tokio::join!(Local::open(config, stop), home.fill_lake());
     let mut local = opened?;
     let ended = match filled {
         Ok(events) => in_house(&mut local, (&home, events), (&args, session)).await,
@@ -48,7 +51,6 @@ async fn in_house(
     (home, events): (&DemoHome, Option<u64>),
     (args, session): (&Demo, &Session),
 ) -> Ended {
-    stop_on_signal(&local.stop, ENDING)?;
     if let Some(events) = events {
         say(&format!(
             "{events} learning events of 60 days made up in {}\n",

@@ -123,8 +123,9 @@ pub async fn dev(args: Dev, session: &Session) -> Ended {
     let dir = flows_folder(args.dir)?;
     trace(session, Quiet::Yes);
     let began = clock::monotonic();
-    let mut local = Local::open(session.config()?).await?;
-    stop_on_signal(&local.stop, ENDING)?;
+    let stop = CancellationToken::new();
+    stop_on_signal(&stop, ENDING)?;
+    let mut local = Local::open(session.config()?, stop).await?;
     let ended = dev_in(&mut local, (dir, args.port), (session, began)).await;
     let stopped = local.stop().await;
     ended.and(stopped)?;

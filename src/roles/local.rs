@@ -6,11 +6,11 @@ use std::time::Duration;
 use tidegate_engine::embedded::{self, Embedded};
 use tokio_util::sync::CancellationToken;
 
-use super::{House, listen};
+use super::{House, interrupted, listen};
 use crate::backend::{self, Backend};
 use crate::cli::Session;
 use crate::config::Config;
-use crate::failure::Failure;
+use crate::failure::{Failure, code};
 
 /// How long its worker lets task runs go on when it ends, with somebody waiting at the terminal: they are given back and run
 /// again next time.
@@ -30,8 +30,9 @@ pub struct Local {
 }
 
 impl Local {
-    /// Starts PostgreSQL, brings the schema up to date; no role runs yet.
-    pub async fn open(mut config: Config) -> Result<Self, Failure> {
+    /// Starts PostgreSQL, brings the schema up to date; no role runs yet. All of it ends with `stop`, which must hear signals by
+    /// now: PostgreSQL would outlive a process that is killed here.
+    pub async fn open(mut config: Config, stop: CancellationToken) -> Result<Self, Failure> {
         config.settings.worker.drain = config.settings.worker.drain.min(DRAIN);
         backend::refuse_server(&config)?;
         let options = embedded::Options {
@@ -41,7 +42,7 @@ impl Local {
         };
         let postgres = embedded::start(&options).await?;
         match Self::furnish(config, postgres.url()).await {
-            Ok((backend, config, stop)) => Ok(Self {
+            Ok((backend, config)) => Ok(Self {
                 house: House::new(backend.store.clone(), config.clone(), stop.clone()),
                 backend,
                 config,
@@ -55,16 +56,21 @@ impl Local {
         }
     }
 
-    async fn furnish(config: Config, url: &str) -> Result<(Backend, Config, CancellationToken), Failure> {
+    async fn furnish(config: Config, url: &str) -> Result<(Backend, Config), Failure> {
         let store = backend::connect(url, config.settings.database.connections).await?;
         store.migrate().await?;
         let actor = store.actor_of_account(&backend::account()).await?;
-        Ok((Backend { store, actor }, config, CancellationToken::new()))
+        Ok((Backend { store, actor }, config))
     }
 
     /// Starts it with scheduler and worker, without pages: for one run.
     pub async fn start(session: &Session) -> Result<Self, Failure> {
-        let mut local = Self::open(session.config()?).await?;
+        let early = interrupted()?;
+        let mut local = Self::open(session.config()?, CancellationToken::new()).await?;
+        if early.is_cancelled() {
+            local.stop().await?;
+            return Err(Failure::new(code::INTERRUPTED, "interrupted before anything ran"));
+        }
         local.house.add_scheduler();
         local.house.add_worker(None);
         Ok(local)

@@ -84,3 +84,14 @@ fn dev_comes_back_after_it_was_killed() {
         (!tidegate.home().join(".tidegate/pg/data/postmaster.pid").exists()).then_some(())
     });
 }
+
+#[test]
+fn dev_that_is_told_to_end_while_it_starts_leaves_no_server_behind() {
+    let tidegate = alone();
+    let mut dev = tidegate.spawn(&["dev", "--port", "0"]);
+    let pid = tidegate.home().join(".tidegate/pg/data/postmaster.pid");
+    wait::until("PostgreSQL's start", SOON, || pid.exists().then_some(()));
+    dev.signal(Signal::INT);
+    assert_eq!(dev.wait(SOON).code(), Some(0), "{}", dev.output());
+    assert!(!pid.exists(), "{}", dev.output());
+}
