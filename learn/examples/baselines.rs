@@ -1,7 +1,8 @@
 //! Prints what each model reaches on a CSV of interactions (`user,item,value,seconds`, with a header line) or, without one,
 //! on the last 30 days of the generated world.
 //!
-//! `cargo run -p tidegate-learn --example baselines -- [events.csv] [T10 U20 R20] [ease item_knn two_tower ranker]`
+//! `cargo run -p tidegate-learn --example baselines -- [events.csv] [T10 U20 R20] [ease item_knn two_tower ranker]`; with
+//! `towers_alone` it only times the two towers (see `two_tower.py`).
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -31,6 +32,9 @@ fn main() -> Result<(), Failure> {
         Some(path) => read(path)?,
         None => generated(),
     };
+    if words.iter().any(|word| word == "towers_alone") {
+        return towers_alone(&data);
+    }
     let (protocols, models): (Vec<String>, Vec<String>) = words
         .into_iter()
         .partition(|word| PROTOCOLS.contains(&word.as_str()));
@@ -39,6 +43,28 @@ fn main() -> Result<(), Failure> {
             protocol(name, &data, &models)?;
         }
     }
+    Ok(())
+}
+
+/// The time of what `two_tower.py` does too: five passes over all pairs, the popularity weight given.
+fn towers_alone(data: &Interactions) -> Result<(), Failure> {
+    let params = two_tower::Params {
+        popularity: Some(0.0),
+        epochs: 5,
+        ..Default::default()
+    };
+    let start = Instant::now();
+    let mut loss = 0.0;
+    let mut watch = |progress: &tidegate_learn::Progress| {
+        loss = progress.loss.unwrap_or(loss);
+        std::ops::ControlFlow::Continue(())
+    };
+    two_tower::TwoTower::fit(data, &params, None, &mut watch)?;
+    println!(
+        "ours: {} passes in {:.1} s, last loss {loss:.3}",
+        params.epochs,
+        start.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 

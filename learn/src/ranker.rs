@@ -63,7 +63,7 @@ impl Default for Params {
         Self {
             validation: Holdout::UserLast { fraction: 0.1 },
             folds: 3,
-            lists: 8000,
+            lists: 3000,
             ease: ease::Params::default(),
             neighbours: item_knn::Params::default(),
             spectral: spectral::Params::default(),
