@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::{PgConnection, Row};
-use uuid::Uuid;
 
 use super::super::{Result, Store, StoreError, day_of, instant, maybe_instant, pg};
 use super::json;
@@ -241,8 +240,8 @@ async fn artifacts(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskI
 
 /// What the gates came to, the last time each was reached.
 async fn gates(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskIdx, GateResult>> {
-    let rows: Vec<(i32, String, Value, Option<Uuid>, Option<String>)> = sqlx::query_as(
-        "select distinct on (g.idx) g.idx, g.opening, g.rules, g.approval, a.state::text
+    let rows = sqlx::query(
+        "select distinct on (g.idx) g.idx, g.opening, g.rules, g.approval, a.state::text as approval_state
          from gate_result g left join approval a on a.id = g.approval
          where g.run = $1 order by g.idx, g.epoch desc",
     )
@@ -250,18 +249,18 @@ async fn gates(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskIdx, 
     .fetch_all(conn)
     .await?;
     let mut all = BTreeMap::new();
-    for (idx, opening, rules, approval, approval_state) in rows {
-        let rules = serde_json::from_value(rules).map_err(|e| StoreError::Corrupt {
+    for row in &rows {
+        let rules = serde_json::from_value(json(row, "rules")?).map_err(|e| StoreError::Corrupt {
             what: "gate result",
             why: e.to_string(),
         })?;
         let result = GateResult {
-            opening,
+            opening: row.try_get("opening")?,
             rules,
-            approval,
-            approval_state,
+            approval: row.try_get("approval")?,
+            approval_state: row.try_get("approval_state")?,
         };
-        all.insert(idx as TaskIdx, result);
+        all.insert(row.try_get::<i32, _>("idx")? as TaskIdx, result);
     }
     Ok(all)
 }
