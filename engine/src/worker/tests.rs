@@ -135,7 +135,7 @@ struct Site {
     stop: CancellationToken,
     worker: JoinHandle<Result<(), StoreError>>,
     _home: tempfile::TempDir,
-    _database: Option<Database>,
+    _database: Database,
 }
 
 fn task(name: &str, needs: &[u32], (uses, with): (&str, serde_json::Value)) -> Task {
@@ -182,14 +182,8 @@ fn config(home: PathBuf) -> WorkerConfig {
 /// A flow `f` of these tasks in a database and a home of their own.
 async fn prepare(tasks: Vec<Task>) -> (Store, tempfile::TempDir, Database) {
     let database = postgres::database().await;
-    let (store, home) = prepare_at(&database.url, tasks).await;
-    (store, home, database)
-}
-
-/// The same on a server of the test's own.
-async fn prepare_at(url: &str, tasks: Vec<Task>) -> (Store, tempfile::TempDir) {
     let home = tempfile::tempdir().unwrap();
-    let store = Store::connect(url, 8).await.unwrap();
+    let store = Store::connect(&database.url, 8).await.unwrap();
     store.migrate().await.unwrap();
     let flow = Flow {
         name: FlowName::new("f").unwrap(),
@@ -214,7 +208,7 @@ async fn prepare_at(url: &str, tasks: Vec<Task>) -> (Store, tempfile::TempDir) {
         actor: "test".to_owned(),
     };
     store.apply_version(version, clock::now()).await.unwrap();
-    (store, home)
+    (store, home, database)
 }
 
 async fn start_run(store: &Store) -> RunId {
@@ -233,12 +227,11 @@ async fn start_run(store: &Store) -> RunId {
 
 impl Site {
     async fn with(tasks: Vec<Task>) -> Self {
-        let (store, home, database) = prepare(tasks).await;
-        Self::open((store, home, Some(database)))
+        Self::open(prepare(tasks).await)
     }
 
     /// Starts a worker.
-    fn open((store, home, database): (Store, tempfile::TempDir, Option<Database>)) -> Self {
+    fn open((store, home, database): (Store, tempfile::TempDir, Database)) -> Self {
         let stop = CancellationToken::new();
         let work = super::run(
             config(home.path().to_owned()),
