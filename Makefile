@@ -29,7 +29,7 @@ deny: # no advisories: their database lies outside the package registries (deny.
 	$(CARGO) deny --log-level error check --hide-inclusion-graph bans licenses sources
 
 doc:
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --quiet
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --workspace --no-deps --quiet
 
 unit: # the tests alone; FILTER='browser::' for some
 	$(CARGO) nextest run --locked --workspace $(FILTER)

@@ -139,7 +139,7 @@ pub fn format(duration: Duration) -> String {
     Shown(duration).to_string()
 }
 
-/// A duration that displays as [`format`] writes it.
+/// A duration that displays as [`format()`] writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shown(pub Duration);
 

@@ -1,6 +1,6 @@
 //! The scheduler: makes runs of what is due, and does what nobody else comes to do.
 //!
-//! A loop around [`Scheduler::tick`]: one look at the database says which [duties](duties) have something to do; each of them runs in a
+//! A loop around [`Scheduler::tick`]: one look at the database says which [`duties`] have something to do; each of them runs in a
 //! task of its own, so that one that fails, panics or waits for a lock never stops the others. Any number of schedulers may run at
 //! once: every duty is safe beside itself, in this process or another.
 

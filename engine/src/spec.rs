@@ -1,4 +1,4 @@
-//! Flow files: from text to a sealed [`Flow`], or to every problem at once.
+//! Flow files: from text to a sealed [`Flow`](crate::graph::Flow), or to every problem at once.
 //!
 //! ```text
 //! load (the only one that touches files) → SourceFile

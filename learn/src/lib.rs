@@ -4,7 +4,7 @@
 //! reproducible bit for bit, whatever the number of threads. Read in this order:
 //!
 //! - [`data`], [`split`], [`generate`]: events, held-out events, made-up events;
-//! - [`metrics`], [`evaluate`], [`interval`]: what a list is worth, over users, with its uncertainty;
+//! - [`metrics`], [`mod@evaluate`], [`interval`]: what a list is worth, over users, with its uncertainty;
 //! - [`recommender`], [`progress`]: what all models share;
 //! - [`popularity`], [`item_knn`], [`ease`], [`two_tower`], [`lambdamart`], [`spectral`], [`ranker`]: the models;
 //! - [`model_file`], [`model`], [`onnx`]: how models are kept and served.

@@ -1,10 +1,10 @@
 //! A small ONNX writer: just the protobuf fields and operators that the models here need.
 //!
 //! - EASE: `history` float32 [n, items] (1 where seen) → `scores` float32 [n, items];
-//! - two-tower: `user` int64 [n] (external ids, unknown ones score by popularity) → `scores` float32 [n, items];
+//! - two-tower: `user` int64 \[n\] (external ids, unknown ones score by popularity) → `scores` float32 [n, items];
 //! - ranker: `features` float32 [n, width] → `score` float32 [n, 1].
 //!
-//! The first two also give `items` int64 [items], the external ids of the columns.
+//! The first two also give `items` int64 \[items\], the external ids of the columns.
 
 mod graph;
 mod proto;
