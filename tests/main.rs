@@ -11,4 +11,6 @@ mod chaos;
 mod command_line;
 mod gates;
 mod house;
+mod lake;
+mod mlflow;
 mod rooms;
