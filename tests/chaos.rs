@@ -4,6 +4,7 @@
 mod everything;
 mod frozen;
 mod postgres;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::fs;
