@@ -9,6 +9,7 @@
 
 mod chaos;
 mod command_line;
+mod demo;
 mod gates;
 mod house;
 mod lake;
