@@ -98,7 +98,6 @@ fn of_home(home: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-#[ignore = "not seen to pass to its end yet: run it with --run-ignored all"]
 async fn it_comes_up_to_a_person_who_promotes_in_a_browser_and_ctrl_c_leaves_nothing() {
     let mut demo = Demo::start();
     let asked = demo.asked();

@@ -46,7 +46,6 @@ print(json.dumps({
 }))";
 
 #[tokio::test]
-#[ignore = "not seen to pass to its end yet: run it with --run-ignored all"]
 async fn the_retrain_of_events_on_s3_is_read_and_scored_by_the_python_client() {
     let (database, uri, s3) = (database().await, mlflow::shared(), S3::moto_shared());
     let events = format!("s3://{}/events", s3.bucket());

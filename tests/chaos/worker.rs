@@ -20,7 +20,6 @@ use crate::lake;
 const LONG: Duration = Duration::from_secs(90);
 
 #[tokio::test]
-#[ignore = "not seen to pass to its end yet: run it with --run-ignored all"]
 async fn killed_in_each_task_once_the_retrain_ends_as_if_nothing_had_happened() {
     let database = database().await;
     let tidegate = tidegate();
