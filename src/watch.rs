@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::failure::{Failure, code};
 use crate::term::{Style, Term, complain, paint, say, style_of};
-use crate::words::{between, short};
+use crate::words::{self, short};
 
 /// How often the run is looked at.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -127,8 +127,10 @@ impl<'t> Screen<'t> {
                     style_of(&task.state),
                     self.term.color,
                 );
-                let took =
-                    between(task.started_at, task.finished_at, now).filter(|_| task.finished_at.is_some());
+                let took = task
+                    .took(now)
+                    .filter(|_| task.finished_at.is_some())
+                    .map(words::took);
                 let message = task
                     .message
                     .as_deref()

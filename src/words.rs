@@ -37,12 +37,6 @@ pub fn distance(duration: SignedDuration) -> String {
     }
 }
 
-/// From a beginning to an end, or to now.
-pub fn between(started: Option<Timestamp>, finished: Option<Timestamp>, now: Timestamp) -> Option<String> {
-    let started = started?;
-    Some(took(finished.unwrap_or(now).duration_since(started)))
-}
-
 /// `1 task`, `2 tasks`.
 pub fn count(number: impl TryInto<u64>, thing: &str) -> String {
     let number = number.try_into().unwrap_or_default();

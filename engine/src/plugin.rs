@@ -131,4 +131,21 @@ pub trait Plugin: Send + Sync + 'static {
     fn declared_outputs(_with: &Value) -> Vec<(String, Value)> {
         Vec::new()
     }
+
+    /// What `check` shall refuse although each key by itself fits the schema: keys that have no effect together.
+    /// `with` is as written, `{{ … }}` unrendered.
+    fn objections(_with: &Value) -> Vec<Objection> {
+        Vec::new()
+    }
+}
+
+/// A key of `with` that does not go with the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Objection {
+    /// The key, at the top of `with`.
+    pub key: String,
+    /// What is wrong, a sentence without its full stop.
+    pub message: String,
+    /// The way out.
+    pub help: String,
 }

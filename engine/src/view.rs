@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use decision::{Approval, LedgerBreak, LedgerEntry, LedgerReport, Vote};
 pub use flow::{FlowSummary, Schedule, Tick};
 pub use model::{Alias, AliasMove, Model, ModelVersion};
-pub use run::{Artifact, Event, GateResult, LogLine, MetricSeries, Run, RunSummary, TaskRun};
+pub use run::{Artifact, Event, GateResult, LogLine, MetricSeries, Run, RunSummary, TaskRun, Wait};
 pub use staff::{Person, Worker};
 
 /// One page of a list; `next` is the cursor of the page after it.

@@ -17,7 +17,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tidegate_engine::plugin::{Ctx, Level, Plugin, TaskError};
+use serde_json::Value;
+use tidegate_engine::plugin::{Ctx, Level, Objection, Plugin, TaskError};
 
 use crate::dataset::Dataset;
 use crate::lake::DAY;
@@ -39,13 +40,13 @@ pub struct Input {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub until: Option<Timestamp>,
-    /// The table, where the source is PostgreSQL: `events` or `schema.events`.
-    #[serde(default = "default_table")]
-    pub table: String,
-    /// How many days after the window are looked into for events that arrived late.
-    #[serde(default = "default_late_days")]
+    /// The table, where the source is PostgreSQL: `events` (default) or `schema.events`.
+    #[serde(default)]
+    pub table: Option<String>,
+    /// How many days after the window a lake is looked into for events that arrived late; default 3.
+    #[serde(default)]
     #[schemars(range(min = 0, max = 365))]
-    pub late_days: u32,
+    pub late_days: Option<u32>,
     /// People to leave out: `s3://…` or `file:///…` of a Parquet file with `user_id`, or of a text with one id a line.
     #[serde(default)]
     pub deletion_list: Option<String>,
@@ -54,12 +55,38 @@ pub struct Input {
     pub event_types: Option<Vec<String>>,
 }
 
-fn default_table() -> String {
-    "events".to_owned()
+const TABLE: &str = "events";
+const LATE_DAYS: u32 = 3;
+
+/// Where events come from: what an address begins with says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Postgres,
+    Lake,
 }
 
-fn default_late_days() -> u32 {
-    3
+impl Source {
+    fn of(address: &str) -> Self {
+        if address.starts_with("postgres://") || address.starts_with("postgresql://") {
+            Self::Postgres
+        } else {
+            Self::Lake
+        }
+    }
+
+    /// The key that has no effect with it, and why.
+    fn idle_key(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Postgres => (
+                "late_days",
+                "`late_days` has no effect on PostgreSQL: it is asked by the events' own time",
+            ),
+            Self::Lake => (
+                "table",
+                "`table` has no effect on a lake: only PostgreSQL has tables",
+            ),
+        }
+    }
 }
 
 /// Its outputs.
@@ -124,7 +151,7 @@ struct Counts {
 
 fn window(ctx: &Ctx, input: &Input) -> Result<Window, TaskError> {
     let until = input.until.unwrap_or(ctx.attempt.run_time).as_microsecond();
-    if input.days == 0 || input.days > 3650 || input.late_days > 365 {
+    if input.days == 0 || input.days > 3650 || input.late_days.is_some_and(|days| days > 365) {
         return Err(TaskError::fail(
             "`days` lies between 1 and 3650, `late_days` between 0 and 365",
         ));
@@ -148,6 +175,19 @@ fn resolve<'a>(ctx: &'a Ctx, source: &'a str) -> Result<&'a str, TaskError> {
     })
 }
 
+/// Refuses what the source makes nothing of. `check` does where the address stands in the flow file, this where it does not.
+fn refuse_idle(input: &Input, source: &str) -> Result<(), TaskError> {
+    let (key, message) = Source::of(source).idle_key();
+    let given = match key {
+        "table" => input.table.is_some(),
+        _ => input.late_days.is_some(),
+    };
+    if given {
+        return Err(TaskError::fail(format_args!("{message}; leave it out")));
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl Plugin for DataPull {
     type Input = Input;
@@ -158,22 +198,24 @@ impl Plugin for DataPull {
     const PURPOSE: &'static str = "Pulls the events of the last days from a lake or PostgreSQL, each once";
 
     async fn run(&self, ctx: &Ctx, input: Input) -> Result<Output, TaskError> {
+        let source = resolve(ctx, &input.source)?.to_owned();
+        refuse_idle(&input, &source)?;
         let window = window(ctx, &input)?;
         let (from, until) = (instant(window.start)?, instant(window.end)?);
         let forget = forget::Forget::load(ctx, input.deletion_list.as_deref()).await?;
         let wanted = Wanted {
             window,
-            late_days: input.late_days.into(),
+            late_days: input.late_days.unwrap_or(LATE_DAYS).into(),
             types: input.event_types,
             forget,
         };
-        let source = resolve(ctx, &input.source)?;
         let mut sink = rows::Sink::create(&ctx.folders.work.join("data_pull"))?;
-        let counts = match source {
-            url if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
-                postgres::pull(ctx, url, &input.table, (&wanted, &mut sink)).await?
+        let counts = match Source::of(&source) {
+            Source::Postgres => {
+                let table = input.table.as_deref().unwrap_or(TABLE);
+                postgres::pull(ctx, &source, table, (&wanted, &mut sink)).await?
             }
-            lake => scan::pull(ctx, lake, &wanted, &mut sink).await?,
+            Source::Lake => scan::pull(ctx, &source, &wanted, &mut sink).await?,
         };
         if counts.incomplete > 0 {
             let text = format!(
@@ -203,5 +245,19 @@ impl Plugin for DataPull {
             snapshot: finished.dataset.digest.clone(),
             events: finished.dataset,
         })
+    }
+
+    fn objections(with: &Value) -> Vec<Objection> {
+        let source = with.get("source").and_then(Value::as_str).unwrap_or_default();
+        let (key, message) = Source::of(source).idle_key();
+        // An expression or the name of a variable says nothing yet.
+        if !source.contains("://") || with.get(key).is_none_or(Value::is_null) {
+            return Vec::new();
+        }
+        vec![Objection {
+            key: key.to_owned(),
+            message: message.to_owned(),
+            help: "leave it out".to_owned(),
+        }]
     }
 }

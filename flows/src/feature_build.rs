@@ -22,7 +22,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tidegate_engine::plugin::{Ctx, Plugin, TaskError, chain};
+use serde_json::Value;
+use tidegate_engine::plugin::{Ctx, Objection, Plugin, TaskError, chain};
 use tidegate_learn::Split;
 
 use crate::dataset::Dataset;
@@ -191,6 +192,20 @@ impl Plugin for FeatureBuild {
 
     async fn run(&self, ctx: &Ctx, input: Input) -> Result<Output, TaskError> {
         Ok(build(ctx, &input).await?)
+    }
+
+    fn objections(with: &Value) -> Vec<Objection> {
+        let given = |key: &str| with.get(key).is_some_and(|sql| !sql.is_null());
+        let message = match (given("sql"), given("sql_file")) {
+            (true, true) => "`sql_file` and `sql` both hold the statement",
+            (false, false) => "there is no statement: neither `sql` nor `sql_file` is given",
+            _ => return Vec::new(),
+        };
+        vec![Objection {
+            key: "sql_file".to_owned(),
+            message: message.to_owned(),
+            help: "give one of them: sql_file = \"sql/features.sql\", or sql = \"SELECT …\"".to_owned(),
+        }]
     }
 }
 

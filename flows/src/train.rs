@@ -19,7 +19,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tidegate_engine::plugin::{Ctx, Plugin, TaskError, chain};
+use serde_json::Value;
+use tidegate_engine::plugin::{Ctx, Objection, Plugin, TaskError, chain};
 use tidegate_learn::TrainError;
 
 use crate::dataset::Dataset;
@@ -151,5 +152,9 @@ impl Plugin for Train {
         };
         let model = store::record(ctx, &fitted).await?;
         Ok(fitted.into_output(model))
+    }
+
+    fn objections(with: &Value) -> Vec<Objection> {
+        settings::strays(with)
     }
 }

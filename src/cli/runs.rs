@@ -9,7 +9,7 @@ use tidegate_engine::{clock, duration};
 use super::{Ended, Output, Session, say_json, target};
 use crate::failure::code;
 use crate::term::{Cell, Style, Table, say};
-use crate::words::{between, distance, short};
+use crate::words::{distance, short, took};
 
 /// States of a run, as words of the command line.
 const STATES: [&str; 8] = [
@@ -84,7 +84,7 @@ fn table(runs: &[RunSummary], now: Timestamp) -> Table {
             Cell::state(&run.state, run.reason.as_deref()),
             Cell::styled(&run.trigger, Style::Dim),
             Cell::new(format!("{}/{}", run.tasks_done, run.tasks_total)),
-            Cell::maybe(between(run.started_at, run.finished_at, now)),
+            Cell::maybe(run.took(now).map(took)),
             Cell::styled(distance(now.duration_since(run.created_at)), Style::Dim),
         ]);
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use tidegate_engine::view::{GateResult, Run, TaskRun};
 
 use crate::term::{Style, cut, harmless, paint, style_of};
-use crate::words::{between, distance, short};
+use crate::words::{distance, short, took};
 
 /// The widest that names of tasks are aligned to.
 const NAMES: usize = 28;
@@ -90,8 +90,8 @@ fn head(run: &Run, now: Timestamp) -> Line {
             stated(&summary.state, summary.reason.as_deref()),
             style_of(&summary.state),
         );
-    if let Some(took) = between(summary.started_at, summary.finished_at, now) {
-        line = line.add(format!("  {took}"), Style::Plain);
+    if let Some(time) = summary.took(now) {
+        line = line.add(format!("  {}", took(time)), Style::Plain);
     }
     let due = summary
         .scheduled_for
@@ -135,8 +135,8 @@ fn task_line(task: &TaskRun, (branch, width): (&str, usize), now: Timestamp) -> 
         .add(format!("{} ", mark(&task.state)), style)
         .add(format!("{:<width$}  ", task.name), Style::Plain)
         .add(stated(&task.state, task.reason.as_deref()), style);
-    if let Some(took) = between(task.started_at, task.finished_at, now).filter(|_| task.attempt > 0) {
-        line = line.add(format!("  {took}"), Style::Plain);
+    if let Some(time) = task.took(now).filter(|_| task.attempt > 0) {
+        line = line.add(format!("  {}", took(time)), Style::Plain);
     }
     if let Some(share) = progress(task) {
         line = line.add(format!("  {share}"), Style::Plain);

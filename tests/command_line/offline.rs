@@ -21,6 +21,42 @@ fn a_wrong_flow_file_ends_with_2_and_names_every_problem_with_its_place() {
 }
 
 #[test]
+fn keys_that_have_no_effect_together_are_refused() {
+    let tidegate = alone();
+    let path = tidegate.home().join("odd.toml");
+    let flow = r#"[flow]
+name = "odd"
+
+[tasks.pull]
+uses = "data_pull"
+with = { source = "file:///lake", days = 3, table = "events" }
+
+[tasks.features]
+uses = "feature_build"
+with = { events = "{{ tasks.pull.events }}", sql = "SELECT 1", sql_file = "ranking.sql" }
+
+[tasks.train]
+uses = "train"
+with = { kind = "ranking", features = "{{ tasks.features.table }}", retrieval = {} }
+"#;
+    std::fs::write(&path, flow).unwrap();
+    std::fs::write(tidegate.home().join("ranking.sql"), "SELECT 1").unwrap();
+    let done = tidegate.run(&["check", path.to_str().unwrap()]);
+    assert_eq!(done.code(), 2, "{done:?}");
+    for words in [
+        "odd.toml:6:",
+        "`table` has no effect on a lake",
+        "odd.toml:10:",
+        "`sql_file` and `sql` both hold the statement",
+        "odd.toml:14:",
+        "`retrieval` has no effect with kind = \"ranking\"",
+        "or train the kind it belongs to: kind = \"retrieval\"",
+    ] {
+        assert!(done.stdout.contains(words), "{words} in {}", done.stdout);
+    }
+}
+
+#[test]
 fn all_examples_check() {
     let folder = example("hello").parent().unwrap().to_owned();
     let done = alone().run(&["check", folder.to_str().unwrap()]);

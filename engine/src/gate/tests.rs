@@ -394,6 +394,32 @@ fn no_baseline_is_what_the_rule_says_and_never_an_improvement() {
 }
 
 #[test]
+fn a_rule_names_what_it_judges_so_that_two_are_told_apart() {
+    let name = |text: &str| {
+        let subject = Subject::Metric {
+            metric: text.to_owned(),
+        };
+        judge(
+            &rule(subject, Bound::Above(0.0)),
+            Reading::of(Some(&json!(1))),
+            None,
+        )
+        .name
+    };
+    assert_eq!(name("{{ tasks.evaluate.metrics.ndcg_at_10 }}"), "ndcg_at_10");
+    assert_eq!(name("{{ tasks.evaluate.change.ndcg_at_10 }}"), "ndcg_at_10");
+    assert_eq!(
+        name("{{ tasks.evaluate.lift.temporal_full.ndcg_at_10 }}"),
+        "lift.temporal_full.ndcg_at_10"
+    );
+    assert_eq!(
+        name("{{ tasks.evaluate.metrics.a / 2 }}"),
+        "tasks.evaluate.metrics.a / 2"
+    );
+    assert_eq!(name("{{ params.bar }}"), "params.bar");
+}
+
+#[test]
 fn judgements_read_as_sentences() {
     let interval = |value: f64, low: f64, high: f64| json!({"value": value, "low": low, "high": high});
     let above = rule(metric(), Bound::Above(0.25));

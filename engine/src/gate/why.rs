@@ -4,15 +4,22 @@ use super::decimal::Decimal;
 use super::judge::{Closed, Judgeable, Verdict, Zone};
 use super::{Bound, Rule, Subject};
 
-/// The last part of a reference: `precision_at_10` of `{{ tasks.evaluate.metrics.precision_at_10 }}`.
+/// What a rule judges, in short: the way into a task's outputs, without `metrics` and `change`, which go without saying.
+/// `precision_at_10` of `{{ tasks.evaluate.metrics.precision_at_10 }}`, `lift.ndcg` of `{{ tasks.evaluate.lift.ndcg }}`.
 pub(super) fn name(subject: &Subject) -> String {
     let (Subject::Metric { metric: text }
     | Subject::Change { change: text }
     | Subject::Against { metric: text, .. }) = subject;
     let inner = text.trim().trim_start_matches('{').trim_end_matches('}').trim();
-    let path = inner.chars().all(|c| c.is_alphanumeric() || "_.-".contains(c));
-    let last = inner.rsplit('.').next().filter(|last| path && !last.is_empty());
-    last.unwrap_or(inner).to_owned()
+    let is_path = inner.chars().all(|c| c.is_alphanumeric() || "_.-".contains(c));
+    let within = inner.strip_prefix("tasks.").and_then(|rest| rest.split_once('.'));
+    let Some((_, outputs)) = within.filter(|_| is_path) else {
+        return inner.to_owned();
+    };
+    let short = ["metrics.", "change."]
+        .into_iter()
+        .find_map(|plain| outputs.strip_prefix(plain));
+    short.unwrap_or(outputs).to_owned()
 }
 
 /// `above 0.25 (± 0.01)`.

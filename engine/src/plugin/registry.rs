@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Ctx, Isolation, Plugin, Preview, TaskError};
+use super::{Ctx, Isolation, Objection, Plugin, Preview, TaskError};
 
 /// What a plugin says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,6 +38,8 @@ pub trait ErasedPlugin: Send + Sync {
     async fn preview(&self, ctx: &Ctx, input: Value) -> Result<Preview, TaskError>;
     /// See [`Plugin::declared_outputs`].
     fn declared_outputs(&self, with: &Value) -> Vec<(String, Value)>;
+    /// See [`Plugin::objections`].
+    fn objections(&self, with: &Value) -> Vec<Objection>;
 }
 
 struct Erased<P> {
@@ -73,6 +75,10 @@ impl<P: Plugin> ErasedPlugin for Erased<P> {
 
     fn declared_outputs(&self, with: &Value) -> Vec<(String, Value)> {
         P::declared_outputs(with)
+    }
+
+    fn objections(&self, with: &Value) -> Vec<Objection> {
+        P::objections(with)
     }
 }
 

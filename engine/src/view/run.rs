@@ -1,6 +1,6 @@
 //! A run, its task runs, and what they left.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -44,6 +44,15 @@ pub struct RunSummary {
     pub tasks_total: i64,
     /// Task runs that ended.
     pub tasks_done: i64,
+}
+
+impl RunSummary {
+    /// How long it has worked: from its start to its end, or to now, without what it waited for people. `None` before it starts.
+    pub fn took(&self, now: Timestamp) -> Option<SignedDuration> {
+        let whole = self.finished_at.unwrap_or(now).duration_since(self.started_at?);
+        let waited = SignedDuration::try_from_secs_f64(self.waited_seconds).unwrap_or_default();
+        Some((whole - waited).max(SignedDuration::ZERO))
+    }
 }
 
 /// A run with all that belongs to it.
@@ -101,6 +110,41 @@ pub struct TaskRun {
     pub gated: bool,
     /// What became of its gate, once it was reached.
     pub gate: Option<GateResult>,
+    /// When it waited for people, oldest first.
+    pub waits: Vec<Wait>,
+}
+
+/// A time in which a task run held nothing and waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// Since when.
+    pub from: Timestamp,
+    /// Until when; null while it waits.
+    pub until: Option<Timestamp>,
+}
+
+impl Wait {
+    /// Its end, or now.
+    pub fn end(&self, now: Timestamp) -> Timestamp {
+        self.until.unwrap_or(now)
+    }
+}
+
+impl TaskRun {
+    /// How long it has worked: from its first attempt to its end, or to now, without what it waited. `None` before it begins.
+    pub fn took(&self, now: Timestamp) -> Option<SignedDuration> {
+        let whole = self.finished_at.unwrap_or(now).duration_since(self.started_at?);
+        Some((whole - self.waited(now)).max(SignedDuration::ZERO))
+    }
+
+    /// How long it has waited.
+    pub fn waited(&self, now: Timestamp) -> SignedDuration {
+        let spans = self
+            .waits
+            .iter()
+            .map(|wait| wait.end(now).duration_since(wait.from));
+        spans.fold(SignedDuration::ZERO, |sum, span| sum + span)
+    }
 }
 
 /// A stored file or table.

@@ -135,7 +135,7 @@ struct Site {
     stop: CancellationToken,
     worker: JoinHandle<Result<(), StoreError>>,
     _home: tempfile::TempDir,
-    _database: Database,
+    _database: Option<Database>,
 }
 
 fn task(name: &str, needs: &[u32], (uses, with): (&str, serde_json::Value)) -> Task {
@@ -182,8 +182,14 @@ fn config(home: PathBuf) -> WorkerConfig {
 /// A flow `f` of these tasks in a database and a home of their own.
 async fn prepare(tasks: Vec<Task>) -> (Store, tempfile::TempDir, Database) {
     let database = postgres::database().await;
+    let (store, home) = prepare_at(&database.url, tasks).await;
+    (store, home, database)
+}
+
+/// The same on a server of the test's own.
+async fn prepare_at(url: &str, tasks: Vec<Task>) -> (Store, tempfile::TempDir) {
     let home = tempfile::tempdir().unwrap();
-    let store = Store::connect(&database.url, 8).await.unwrap();
+    let store = Store::connect(url, 8).await.unwrap();
     store.migrate().await.unwrap();
     let flow = Flow {
         name: FlowName::new("f").unwrap(),
@@ -208,7 +214,7 @@ async fn prepare(tasks: Vec<Task>) -> (Store, tempfile::TempDir, Database) {
         actor: "test".to_owned(),
     };
     store.apply_version(version, clock::now()).await.unwrap();
-    (store, home, database)
+    (store, home)
 }
 
 async fn start_run(store: &Store) -> RunId {
@@ -227,11 +233,12 @@ async fn start_run(store: &Store) -> RunId {
 
 impl Site {
     async fn with(tasks: Vec<Task>) -> Self {
-        Self::open(prepare(tasks).await)
+        let (store, home, database) = prepare(tasks).await;
+        Self::open((store, home, Some(database)))
     }
 
     /// Starts a worker.
-    fn open((store, home, database): (Store, tempfile::TempDir, Database)) -> Self {
+    fn open((store, home, database): (Store, tempfile::TempDir, Option<Database>)) -> Self {
         let stop = CancellationToken::new();
         let work = super::run(
             config(home.path().to_owned()),

@@ -104,6 +104,16 @@ async fn the_window_ends_before_until_and_only_its_partitions_are_read() {
 }
 
 #[tokio::test]
+async fn a_key_that_the_source_makes_nothing_of_is_refused_where_its_address_is_known_only_now() {
+    let mut bench = Bench::new();
+    bench.ctx.env = [("EVENTS".to_owned(), "file:///nowhere".to_owned())].into();
+    let mut odd = with("EVENTS", 2);
+    odd["table"] = json!("events");
+    let message = bench.run("data_pull", odd).await.unwrap_err().to_string();
+    assert!(message.contains("`table` has no effect on a lake"), "{message}");
+}
+
+#[tokio::test]
 async fn the_snapshot_depends_on_content_alone() {
     let bench = Bench::new();
     let mut turned = dirty();

@@ -3,7 +3,7 @@
 use tidegate_learn::interval::Bootstrap;
 use tidegate_learn::{Evaluation, Metric, Split, evaluate};
 
-use super::judge::{interval, options};
+use super::judge::{interval, measure, options};
 use super::report::{Against, Change, Six};
 use super::{Baseline, Failure};
 use crate::feature_build::folds::{Named, instant};
@@ -39,6 +39,7 @@ pub(super) fn compare(baseline: &Baseline, split: &Split) -> Result<Compared, Fa
         saw_holdout: cut.zip(split.cut).map(|(learnt, cut)| learnt > cut),
         unknown_items: judged.unknown_items,
         n_known_users: known as u64,
+        metrics: Six::try_of(|metric| Ok::<_, Failure>(measure(judged.mean(metric, &Bootstrap::default()))))?,
     };
     Ok(Compared { judged, against })
 }

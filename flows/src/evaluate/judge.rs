@@ -85,7 +85,7 @@ pub(super) fn interval(estimate: Estimate) -> Interval {
     }
 }
 
-/// A relative change, or why there is none.
+/// An estimate, or why there is none.
 pub(super) fn measure(change: Result<Estimate, Undefined>) -> Measure {
     match change {
         Ok(estimate) => Measure::Interval(interval(estimate)),

@@ -226,6 +226,8 @@ pub struct Against {
     pub unknown_items: f64,
     /// Users it could represent.
     pub n_known_users: u64,
+    /// Its own results on the same users, by `temporal_full`.
+    pub metrics: Six<Measure>,
 }
 
 /// Its outputs.

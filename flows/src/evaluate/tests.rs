@@ -112,6 +112,10 @@ async fn production_is_scored_on_the_same_users() {
     );
     assert_eq!(output["baseline"]["version"], json!(1));
     assert_eq!(output["baseline"]["saw_holdout"], json!(false));
+    assert_eq!(
+        output["baseline"]["metrics"]["ndcg_at_10"],
+        output["metrics"]["temporal_full"]["ndcg_at_10"]
+    );
 
     let weak = self::chain(&world(1), |features| {
         let mut with = training(features, 1);

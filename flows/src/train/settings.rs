@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tidegate_engine::plugin::Objection;
 use tidegate_learn::{Holdout, ease, lambdamart, ranker, two_tower};
 
 use super::{Failure, Input};
@@ -91,22 +92,49 @@ impl Default for EaseSettings {
     }
 }
 
+/// The table of hyperparameters that belongs to each kind.
+const TABLES: [(Kind, &str); 2] = [(Kind::Ranking, "ranking"), (Kind::Retrieval, "retrieval")];
+
+/// Hyperparameters of another kind than the one that is trained. Of a kind that is known only when it runs, nothing is said.
+pub(super) fn strays(with: &Value) -> Vec<Objection> {
+    let kind = with.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let Some(kind) = [Kind::Ranking, Kind::Retrieval, Kind::Ease]
+        .into_iter()
+        .find(|known| known.name() == kind)
+    else {
+        return Vec::new();
+    };
+    let strays = TABLES
+        .into_iter()
+        .filter(|(owner, table)| *owner != kind && with.get(table).is_some_and(|given| !given.is_null()));
+    let objection = |(owner, table): (Kind, &str)| Objection {
+        key: table.to_owned(),
+        message: format!("`{table}` has no effect with kind = \"{}\"", kind.name()),
+        help: format!(
+            "leave it out, or train the kind it belongs to: kind = \"{}\"",
+            owner.name()
+        ),
+    };
+    strays.map(objection).collect()
+}
+
 impl Input {
     /// Refuses hyperparameters of another kind: nothing is accepted and then ignored.
     pub(super) fn belong_together(&self) -> Result<(), Failure> {
-        let stray = match self.kind {
-            Kind::Ranking => self.retrieval.map(|_| "retrieval"),
-            Kind::Retrieval => self.ranking.map(|_| "ranking"),
-            Kind::Ease => self
-                .retrieval
-                .map(|_| "retrieval")
-                .or(self.ranking.map(|_| "ranking")),
-        };
-        let refused = |stray| Failure::Stray {
-            stray,
-            kind: self.kind.name(),
-        };
-        stray.map_or(Ok(()), |stray| Err(refused(stray)))
+        let given = [
+            (Kind::Ranking, self.ranking.is_some()),
+            (Kind::Retrieval, self.retrieval.is_some()),
+        ];
+        let mut strays = TABLES
+            .into_iter()
+            .zip(given)
+            .filter(|((owner, _), (_, given))| *given && *owner != self.kind);
+        strays.next().map_or(Ok(()), |((_, stray), _)| {
+            Err(Failure::Stray {
+                stray,
+                kind: self.kind.name(),
+            })
+        })
     }
 
     /// As the retrieval training takes them. The popularity weight is chosen on a slice cut like the test to come.

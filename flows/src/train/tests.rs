@@ -170,7 +170,12 @@ async fn hyperparameters_that_make_no_sense_are_refused() {
 async fn a_ranking_model_beats_popularity_by_both_protocols() {
     let (_features, table) = features(&world(1), 20).await;
     let with = json!({"kind": "ranking", "features": table["table"], "seed": 1, "ease": {"lambda": 50.0}});
-    let (_bench, output) = trained(with).await;
+    let (bench, output) = trained(with).await;
+    for curve in ["model.trees.loss", "probe.trees.loss"] {
+        let losses = bench.host.metric(curve);
+        assert!(losses.len() > 3, "{curve}: {losses:?}");
+        assert!(losses[losses.len() - 1].1 < losses[0].1, "{curve}: {losses:?}");
+    }
     let judged = json!({"model": output["model"], "holdout": table["holdout"]});
     let output = Bench::new().run("evaluate", judged).await.unwrap();
     for protocol in ["temporal_full", "random_user_20_full"] {

@@ -37,8 +37,8 @@ pub(super) fn fit(table: &Table, params: &Params, course: Course<'_>) -> Result<
     let binned = Binned::new(table, params.bins);
     let mut scores = scores_of(&forest, table);
     let mut derivatives = vec![(0.0, 0.0); scores.len()];
+    differentiate(table, &scores, params, &mut derivatives);
     while forest.trees.len() < params.trees as usize && (course.goes_on)(&forest) {
-        differentiate(table, &scores, params, &mut derivatives);
         let ground = Ground {
             binned: &binned,
             derivatives: &derivatives,
@@ -55,6 +55,7 @@ pub(super) fn fit(table: &Table, params: &Params, course: Course<'_>) -> Result<
                 .write(Writer::new(CHECKPOINT, serde_json::json!(state)))
                 .finish()
         });
+        let loss = differentiate(table, &scores, params, &mut derivatives);
         let done = forest.trees.len() as u32;
         report(
             course.observer,
@@ -62,7 +63,7 @@ pub(super) fn fit(table: &Table, params: &Params, course: Course<'_>) -> Result<
                 stage: STAGE,
                 done,
                 total: params.trees,
-                loss: None,
+                loss: Some(loss),
             },
         )?;
     }
@@ -132,7 +133,8 @@ fn scores_of(forest: &Forest, table: &Table) -> Vec<f64> {
         .collect()
 }
 
-fn differentiate(table: &Table, scores: &[f64], params: &Params, out: &mut [(f64, f64)]) {
+/// Derivatives at these scores, and the mean loss of a group.
+fn differentiate(table: &Table, scores: &[f64], params: &Params, out: &mut [(f64, f64)]) -> f64 {
     let mut parts = Vec::with_capacity(table.groups.len());
     let (mut start, mut rest) = (0, out);
     for size in &table.groups {
@@ -141,10 +143,13 @@ fn differentiate(table: &Table, scores: &[f64], params: &Params, out: &mut [(f64
         start += size;
         rest = after;
     }
-    parts.into_par_iter().for_each(|(start, part)| {
+    let loss = |(start, part): (usize, &mut [(f64, f64)])| {
         let rows = start..start + part.len();
-        lambdas(&scores[rows.clone()], &table.labels[rows], params, part);
-    });
+        lambdas(&scores[rows.clone()], &table.labels[rows], params, part)
+    };
+    // Gathered first: a sum in the threads' own order would differ from run to run.
+    let losses: Vec<f64> = parts.into_par_iter().map(loss).collect();
+    losses.iter().sum::<f64>() / losses.len().max(1) as f64
 }
 
 fn digest(table: &Table) -> u64 {

@@ -65,7 +65,7 @@ fn task(i: usize, state: &str, (from, to): (i64, Option<i64>)) -> TaskRun {
         "idx": i, "name": name, "uses": uses, "description": null, "needs": needs, "state": state, "reason": null, "attempt": u32::from(ran),
         "attempts": if i == 0 { 3 } else { 1 }, "epoch": 12 + i, "started_at": ran.then(|| before(from)), "finished_at": to.map(before),
         "due_at": null, "message": null, "progress": null, "worker": null, "outputs": outputs(name).filter(|_| state == "succeeded"),
-        "artifacts": [], "gated": i >= 5, "gate": null,
+        "artifacts": [], "gated": i >= 5, "gate": null, "waits": [],
     }))
 }
 
@@ -93,7 +93,8 @@ fn outputs(task: &str) -> Option<Value> {
             "metrics": metrics,
             "change": {"ndcg_at_10": {"value": 0.0243, "low": 0.0061, "high": 0.0432}, "precision_at_10": {"value": 0.011, "low": -0.012, "high": 0.034},
                 "recall_at_10": {"value": -0.0142, "low": -0.031, "high": 0.003}, "hit_rate_at_10": {"value": 0.006, "low": -0.004, "high": 0.017}},
-            "baseline": {"model": "ranking_model", "version": 6, "learnt_until": "2026-11-24T02:00:00Z"},
+            "baseline": {"model": "ranking_model", "version": 6, "learnt_until": "2026-11-24T02:00:00Z",
+                "metrics": {"ndcg_at_10": interval(0.2077, 0.0118), "precision_at_10": interval(0.1515, 0.0091), "recall_at_10": interval(0.1422, 0.0102)}},
             "guardrails": {"coverage_at_10": 0.612, "gini_at_10": 0.71, "tie_share": 0.0, "nan_share": 0.0},
         })),
         "log" => Some(json!({"version": 7, "registry": "builtin"})),
@@ -225,7 +226,8 @@ pub fn waiting_run() -> run::Facts {
     );
     tasks[5].gate =
         of(json!({"opening": "opens", "rules": staging_rules(), "approval": null, "approval_state": null}));
-    let mut last = task(6, "waiting", (0, None));
+    let mut last = task(6, "waiting", (1000, None));
+    last.waits = of(json!([{"from": before(998), "until": null}]));
     last.reason = Some("approval".to_owned());
     last.gate = of(
         json!({"opening": "asks", "rules": production_rules(), "approval": id(900), "approval_state": "open"}),

@@ -33,22 +33,56 @@ pub fn span(window: Window, from: Timestamp, to: Timestamp) -> (f64, f64) {
     (left.min(100.0 - width), width)
 }
 
-/// The SVG of a row.
-pub fn draw(window: Window, (from, to): (Timestamp, Timestamp), state: &str) -> Drawn {
+/// The SVG of a row: when it worked, in the colour of its state, and over it when it waited.
+pub fn draw(
+    window: Window,
+    (from, to): (Timestamp, Timestamp),
+    (state, waits): (&str, &[(Timestamp, Timestamp)]),
+) -> Drawn {
     let (left, width) = span(window, from, to);
     let mut out = String::from("<svg class=\"span\" width=\"100%\" height=\"14\" aria-hidden=\"true\">");
     // Writing to a String cannot fail.
     let _ = write!(
         out,
-        "<rect class=\"track\" width=\"100%\" height=\"2\" y=\"6\"/><rect class=\"on {}\" x=\"{left:.2}%\" width=\"{width:.2}%\" y=\"2\" height=\"10\" rx=\"3\"/></svg>",
+        "<rect class=\"track\" width=\"100%\" height=\"2\" y=\"6\"/><rect class=\"on {}\" x=\"{left:.2}%\" width=\"{width:.2}%\" y=\"2\" height=\"10\" rx=\"3\"/>",
         tone(state)
     );
+    for (from, to) in waits {
+        let (left, right) = (window.at(*from), window.at(*to));
+        let width = right - left;
+        let _ = write!(
+            out,
+            "<rect class=\"idle\" x=\"{left:.2}%\" width=\"{width:.2}%\" y=\"2\" height=\"10\"/><rect class=\"waits\" x=\"{left:.2}%\" width=\"{width:.2}%\" y=\"5\" height=\"4\"/>"
+        );
+    }
+    out.push_str("</svg>");
     Drawn(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waiting_is_no_work() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let window = Window {
+            from: at(0),
+            to: at(100),
+        };
+        let drawn = draw(window, (at(0), at(100)), ("succeeded", &[(at(20), at(90))])).0;
+        for part in ["\"waits\"", "\"idle\""] {
+            assert!(
+                drawn.contains(&format!("class={part} x=\"20.00%\" width=\"70.00%\"")),
+                "{drawn}"
+            );
+        }
+        assert!(
+            !draw(window, (at(0), at(100)), ("succeeded", &[]))
+                .0
+                .contains("waits")
+        );
+    }
 
     #[test]
     fn rows_share_a_scale_and_stay_inside() {

@@ -46,7 +46,7 @@ fn advice(status: StatusCode) -> &'static str {
             "Nothing is lost: runs go on as soon as the database is back. Load the page again in a few seconds."
         }
         StatusCode::INTERNAL_SERVER_ERROR => {
-            "Nothing was half done. If it comes again, `tidegate doctor` may know why."
+            "Nothing was half done. The log of the server says what went wrong."
         }
         _ => "Go back, load the page again, and repeat what you did.",
     }

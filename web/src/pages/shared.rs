@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Frame;
 use crate::draw::bar;
 use crate::draw::history::{self, Column};
-use crate::words::{Badge, Drawn, Moment, between, duration, plain};
+use crate::words::{Badge, Drawn, Moment, duration, plain};
 
 /// A run in a list.
 #[derive(Debug, Clone)]
@@ -70,8 +70,7 @@ pub fn short_id(id: Uuid) -> String {
 
 /// Seconds a run took, or takes so far; waiting for people apart.
 pub fn took(run: &RunSummary, now: Timestamp) -> Option<f64> {
-    let from = run.started_at?;
-    Some((between(from, run.finished_at.unwrap_or(now)) - run.waited_seconds).max(0.0))
+    Some(run.took(now)?.as_secs_f64())
 }
 
 /// A rule with what it came to.

@@ -12,10 +12,11 @@ use super::super::raw::RawTask;
 use super::super::vars::PREFIX;
 use super::Checker;
 use super::fit::{Fitter, Place, missing};
-use super::names::Names;
+use super::names::{Facts, Names};
 use super::seal::{named_files, seal};
 use crate::graph::{Task, find_cycles};
 use crate::id::{TaskIdx, TaskName};
+use crate::plugin::{ErasedPlugin, Objection};
 use crate::template::{Reference, has_expression, parse};
 
 /// A need and the place it comes from.
@@ -33,7 +34,16 @@ pub(super) fn check<'d>(
     distinct(checker, &raw);
     let edges: Vec<Vec<Edge>> = raw
         .iter()
-        .map(|task| TaskCheck { checker, names, task }.run())
+        .zip(&names.facts)
+        .map(|(task, facts)| {
+            TaskCheck {
+                checker,
+                names,
+                task,
+                facts,
+            }
+            .run()
+        })
         .collect();
     report_cycles(checker, names, &edges);
     let mut files = BTreeMap::new();
@@ -76,6 +86,7 @@ struct TaskCheck<'c, 'd> {
     checker: Checker<'d>,
     names: &'c Names<'d>,
     task: &'c RawTask<'d>,
+    facts: &'c Facts<'d>,
 }
 
 impl<'d> TaskCheck<'_, 'd> {
@@ -152,7 +163,14 @@ impl<'d> TaskCheck<'_, 'd> {
         };
         let input = &plugin.descriptor().input;
         let found = match self.task.with.map(|node| (node.span(), node.get_ref())) {
-            Some((span, DeValue::Table(table))) => fitter.table(table, input, &Place { span, label: "with" }),
+            Some((span, DeValue::Table(table))) => {
+                let mut found = fitter.table(table, input, &Place { span, label: "with" });
+                // What a key means beside another can be said of keys that are right by themselves.
+                if found.is_empty() {
+                    found = self.objections(plugin.as_ref(), table);
+                }
+                found
+            }
             Some(_) => Vec::new(),
             None => {
                 let place = Place {
@@ -165,6 +183,21 @@ impl<'d> TaskCheck<'_, 'd> {
         found
             .into_iter()
             .for_each(|problem| self.checker.doc.problems.add(problem));
+    }
+
+    fn objections(&self, plugin: &dyn ErasedPlugin, table: &DeTable<'_>) -> Vec<Problem> {
+        let place = |key: &str| {
+            table
+                .keys()
+                .find(|known| known.get_ref() == key)
+                .map(|key| key.span())
+        };
+        let objections = plugin.objections(&self.facts.with).into_iter();
+        let problem = |Objection { key, message, help }| {
+            let span = place(&key).unwrap_or_else(|| self.task.span.clone());
+            Problem::new("without-effect", span, message).help(help)
+        };
+        objections.map(problem).collect()
     }
 
     /// Every text below a value.

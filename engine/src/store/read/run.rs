@@ -11,7 +11,7 @@ use super::json;
 use super::runs::{COLUMNS, summary};
 use crate::graph::Flow;
 use crate::id::{RunId, TaskIdx, VersionHash};
-use crate::view::{Artifact, Event, GateResult, MetricSeries, Run, TaskRun};
+use crate::view::{Artifact, Event, GateResult, MetricSeries, Run, TaskRun, Wait};
 
 /// What belongs to task runs beside their rows, by position.
 #[derive(Default)]
@@ -20,6 +20,7 @@ struct Extras {
     outputs: BTreeMap<TaskIdx, Value>,
     artifacts: BTreeMap<TaskIdx, Vec<Artifact>>,
     gates: BTreeMap<TaskIdx, GateResult>,
+    waits: BTreeMap<TaskIdx, Vec<Wait>>,
 }
 
 impl Store {
@@ -43,6 +44,7 @@ impl Store {
             outputs: outputs(&mut conn, id).await?,
             artifacts: artifacts(&mut conn, id).await?,
             gates: gates(&mut conn, id).await?,
+            waits: waits(&mut conn, id).await?,
         };
         Ok(Some(Run {
             summary: summary(&row, (&flow, now))?,
@@ -170,6 +172,7 @@ async fn task_runs(
             artifacts: extras.artifacts.remove(&idx).unwrap_or_default(),
             gated: task.gate.is_some(),
             gate: extras.gates.remove(&idx),
+            waits: extras.waits.remove(&idx).unwrap_or_default(),
         });
     }
     Ok(tasks)
@@ -234,6 +237,25 @@ async fn artifacts(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskI
             sha256,
         };
         all.entry(idx as TaskIdx).or_default().push(artifact);
+    }
+    Ok(all)
+}
+
+/// How long people were asked.
+async fn waits(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskIdx, Vec<Wait>>> {
+    let rows = sqlx::query("select idx, asked_at, closed_at from approval where run = $1 order by asked_at")
+        .bind(run.0)
+        .fetch_all(conn)
+        .await?;
+    let mut all: BTreeMap<TaskIdx, Vec<Wait>> = BTreeMap::new();
+    for row in &rows {
+        let wait = Wait {
+            from: instant(row, "asked_at")?,
+            until: maybe_instant(row, "closed_at")?,
+        };
+        all.entry(row.try_get::<i32, _>("idx")? as TaskIdx)
+            .or_default()
+            .push(wait);
     }
     Ok(all)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 
+use tidegate_test_fixtures::postgres::{Cluster, Durability};
 use tidegate_test_fixtures::process::Process;
 use tokio::io::AsyncWriteExt;
 
@@ -21,6 +22,12 @@ const WORKER: &str = "TEST_WORKER";
 pub(super) async fn act(ctx: &Ctx, script: &Script) -> Result<(), TaskError> {
     match script.act.as_str() {
         "tell" => tell(ctx).await?,
+        "chat" => {
+            for n in 0..100 {
+                ctx.info(n.to_string());
+                clock::sleep(Duration::from_millis(50)).await;
+            }
+        }
         "keep" => std::fs::write(ctx.folders.checkpoints.join("c"), "").map_err(TaskError::fail)?,
         // Its grandchild holds all it inherited open, the talk with the worker too.
         "orphan" => {
@@ -231,12 +238,51 @@ async fn a_killed_worker_takes_with_it_what_it_ran_and_its_successor_ends_the_ru
             .cancel_run(run, Reason::Requested, clock::now())
             .await
             .unwrap();
-        let site = Site::open((store, home, database));
+        let site = Site::open((store, home, Some(database)));
         site.end(run).await;
         let folder = site._home.path().join(format!("work/{run}"));
         until("the folders of the ended run to go", || !folder.exists()).await;
         site.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restarts_of_postgres_cost_no_line_and_no_attempt() {
+    let mut cluster = Cluster::start_with(Durability::Synced);
+    let chat = vec![task("a", &[], ("child", json!({ "act": "chat" })))];
+    let (store, home) = prepare_at(&cluster.url("postgres"), chat).await;
+    let site = Site::open((store, home, None));
+    let run = site.start().await;
+    let spoken = "select count(*) > 3 from log";
+    let spoken = async || {
+        sqlx::query_scalar(spoken)
+            .fetch_one(site.store.pool())
+            .await
+            .unwrap_or(false)
+    };
+    site.wait("the attempt's first words", spoken).await;
+    for _ in 0..2 {
+        cluster.stop_immediately();
+        clock::sleep(Duration::from_millis(300)).await;
+        cluster.start_again();
+        clock::sleep(Duration::from_millis(700)).await;
+    }
+    assert_eq!(
+        site.end(run).await,
+        RunState::Succeeded,
+        "{}",
+        site.message(run).await
+    );
+    let said: Vec<String> = log(&site.store, 1)
+        .await
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    let numbers: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+    let counted: Vec<&String> = said.iter().filter(|text| numbers.contains(text)).collect();
+    assert_eq!(counted, numbers.iter().collect::<Vec<_>>());
+    assert_eq!(site.message(run).await.matches("\"attempt\"").count(), 1);
+    site.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

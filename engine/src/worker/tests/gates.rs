@@ -294,6 +294,8 @@ async fn people_are_asked_on_frozen_evidence_and_their_yes_lets_the_task_run() {
                 .await
                 .unwrap();
         assert_eq!(held, 0, "no slot, no lease, no place in a queue");
+        // People take their time; what the task takes is told without it.
+        clock::sleep(Duration::from_millis(700)).await;
         range.approve(&asked).await;
         assert_eq!(
             range.site.end(run).await,
@@ -305,6 +307,14 @@ async fn people_are_asked_on_frozen_evidence_and_their_yes_lets_the_task_run() {
         assert_eq!(moved["moved"], "a hill");
         assert_eq!(moved["pid"] == std::process::id(), uses == "mover");
         assert_eq!(range.opened_by(run).await, Some(asked.id));
+        let seen = range.site.store.run(run, clock::now()).await.unwrap().unwrap();
+        let (now, mover) = (clock::now(), &seen.tasks[2]);
+        assert!(mover.waited(now).as_millis() >= 700, "{mover:?}");
+        let whole = mover
+            .finished_at
+            .unwrap()
+            .duration_since(mover.started_at.unwrap());
+        assert_eq!(mover.took(now).unwrap() + mover.waited(now), whole);
         range.site.close().await;
     }
 }

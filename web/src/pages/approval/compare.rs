@@ -6,7 +6,7 @@ use crate::draw::change::{self, Change};
 use crate::pages::readable;
 use crate::words::{Drawn, percent};
 
-/// A table of metrics: the candidate's value, and its change against production.
+/// A table of metrics: the candidate's value, production's, and the change.
 pub struct Comparison {
     /// The task that compared.
     pub task: String,
@@ -18,6 +18,13 @@ pub struct Comparison {
     pub rows: Vec<Compared>,
 }
 
+impl Comparison {
+    /// Whether a column of production's own values says something.
+    pub fn has_production(&self) -> bool {
+        self.rows.iter().any(|row| row.production.is_some())
+    }
+}
+
 /// Changes are measured in time order; the candidate's value by the same protocol stands beside them.
 const IN_TIME: &str = "temporal_full";
 
@@ -27,6 +34,8 @@ pub struct Compared {
     pub metric: String,
     /// The candidate's value with its interval.
     pub candidate: String,
+    /// Production's on the same users, where it was handed on.
+    pub production: Option<String>,
     /// The change in words: `+2.4 % [+0.3 %, +4.6 %]`, or why there is none.
     pub change: String,
     /// `good`, `bad` or `calm`.
@@ -44,7 +53,7 @@ pub fn find(outputs: &Map<String, Value>) -> Option<Comparison> {
             task: task.clone(),
             baseline: output.get("baseline").and_then(baseline),
             protocol: metrics.contains_key(IN_TIME).then_some(IN_TIME),
-            rows: rows(metrics, changes),
+            rows: rows(metrics, changes, output.pointer("/baseline/metrics")),
         })
     })
 }
@@ -54,7 +63,11 @@ fn baseline(value: &Value) -> Option<String> {
     Some(format!("{model} v{}", value.get("version")?))
 }
 
-fn rows(metrics: &Map<String, Value>, changes: &Map<String, Value>) -> Vec<Compared> {
+fn rows(
+    metrics: &Map<String, Value>,
+    changes: &Map<String, Value>,
+    production: Option<&Value>,
+) -> Vec<Compared> {
     let numbers: Vec<Change> = changes.values().filter_map(number).collect();
     let reach = change::reach(&numbers);
     let in_time = metrics.get(IN_TIME).and_then(Value::as_object);
@@ -67,6 +80,9 @@ fn rows(metrics: &Map<String, Value>, changes: &Map<String, Value>) -> Vec<Compa
         Compared {
             metric: metric.clone(),
             candidate: candidate.map_or_else(|| "–".to_owned(), |value| readable::text(value).0),
+            production: production
+                .and_then(|values| values.get(metric))
+                .map(|value| readable::text(value).0),
             change: number.map_or_else(|| readable::text(change).0, words),
             tone: number.map_or("calm", |change| change.tone()),
             drawn: number.map_or_else(Drawn::default, |number| change::draw(number, reach)),
@@ -112,11 +128,12 @@ mod tests {
                 "temporal_full": {"ndcg": {"value": 0.2, "low": 0.1, "high": 0.3}},
             },
             "change": {"ndcg": {"value": 0.02, "low": 0.01, "high": 0.03}, "recall": {"absent": "no_baseline"}},
-            "baseline": {"model": "ranking_model", "version": 6},
+            "baseline": {"model": "ranking_model", "version": 6, "metrics": {"ndcg": {"value": 0.19, "low": 0.1, "high": 0.28}}},
         }});
         let found = find(output.as_object().unwrap()).unwrap();
         assert_eq!(found.baseline.as_deref(), Some("ranking_model v6"));
         assert_eq!(found.rows[0].candidate, "0.2 [0.1, 0.3]");
+        assert_eq!(found.rows[0].production.as_deref(), Some("0.19 [0.1, 0.28]"));
         assert_eq!(found.rows[0].change, "+2 % [+1 %, +3 %]");
         assert_eq!(found.rows[0].tone, "good");
         assert_eq!(

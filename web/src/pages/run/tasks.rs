@@ -9,7 +9,7 @@ use crate::draw::span::{self, Window};
 use crate::pages::Frame;
 use crate::pages::readable::{self, Row};
 use crate::pages::shared::RuleRow;
-use crate::words::{Badge, Drawn, Moment, between, bytes, duration, number};
+use crate::words::{Badge, Drawn, Moment, bytes, duration, number};
 
 /// A task run.
 pub struct TaskRow {
@@ -25,8 +25,10 @@ pub struct TaskRow {
     pub badge: Badge,
     /// `2 of 3` where it was tried more than once or may be.
     pub attempt: Option<String>,
-    /// How long it took.
+    /// How long it took, waiting apart.
     pub took: String,
+    /// How long it waited for people.
+    pub waited: Option<String>,
     /// Its row of the timeline.
     pub span: Drawn,
     /// What its newest attempt that did not succeed said.
@@ -91,6 +93,11 @@ impl TaskRow {
         let ends = task
             .started_at
             .map(|from| (from, task.finished_at.unwrap_or(frame.now)));
+        let waits: Vec<_> = task
+            .waits
+            .iter()
+            .map(|wait| (wait.from, wait.end(frame.now)))
+            .collect();
         let several = task.attempts > 1 || task.attempt > 1;
         let curves = facts.metrics.iter().filter(|series| series.task == task.name);
         Self {
@@ -101,8 +108,15 @@ impl TaskRow {
             badge: Badge::new(&task.state, task.reason.as_deref()),
             attempt: (several && task.attempt > 0)
                 .then(|| format!("{} of {}", task.attempt, task.attempts.max(task.attempt))),
-            took: ends.map_or_else(String::new, |(from, to)| duration(between(from, to))),
-            span: ends.map_or_else(Drawn::default, |ends| span::draw(window, ends, &task.state)),
+            took: task
+                .took(frame.now)
+                .map_or_else(String::new, |took| duration(took.as_secs_f64())),
+            waited: Some(task.waited(frame.now).as_secs_f64())
+                .filter(|seconds| *seconds >= 1.0)
+                .map(duration),
+            span: ends.map_or_else(Drawn::default, |ends| {
+                span::draw(window, ends, (&task.state, &waits))
+            }),
             message: task.message.clone(),
             progress: task.progress.as_ref().and_then(percent_done),
             worker: task.worker.clone(),
