@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidegate_engine::command::Actor;
 use tidegate_engine::embedded;
 use tidegate_engine::store::Store;
-use tidegate_engine::store::migrate::MIGRATIONS;
+use tidegate_engine::store::migrate::Standing;
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -78,14 +78,13 @@ fn nothing_runs(home: &Path) -> Failure {
 }
 
 async fn check_schema(store: &Store) -> Result<(), Failure> {
-    let (there, here) = (store.schema_version().await?, MIGRATIONS.len());
-    match usize::try_from(there).unwrap_or_default().cmp(&here) {
-        std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Less => Err(Failure::unreachable(
+    match store.standing().await? {
+        Standing::Current => Ok(()),
+        Standing::Behind(_) => Err(Failure::unreachable(
             "the database is not set up for this version of tidegate",
         )
         .help("`tidegate server` (or `dev`) brings it up to date when it starts")),
-        std::cmp::Ordering::Greater => Err(Failure::unreachable(
+        Standing::Ahead(_) => Err(Failure::unreachable(
             "the database belongs to a newer version of tidegate",
         )
         .help("use that version's program")),

@@ -191,7 +191,9 @@ impl<'a> Planner<'a> {
                 task.epoch += 1;
             }
             Outcome::Lost => task.lost += 1,
-            Outcome::Asked | Outcome::Released => task.attempt = task.attempt.saturating_sub(1),
+            Outcome::Asked | Outcome::Parked { .. } | Outcome::Released => {
+                task.attempt = task.attempt.saturating_sub(1)
+            }
             _ => {}
         }
         let (event, due) = self.event_of(idx, outcome, random)?;
@@ -212,11 +214,15 @@ impl<'a> Planner<'a> {
             Outcome::Claimed => TaskEvent::Claimed,
             Outcome::Succeeded => TaskEvent::Succeeded,
             Outcome::Approved => TaskEvent::Approved,
+            Outcome::Woken => TaskEvent::Woken,
             Outcome::Rejected { reason } => TaskEvent::Rejected { reason },
             Outcome::ExpiredAsFailure => TaskEvent::Failed {
                 reason: Reason::Expired,
             },
             Outcome::Asked => stopping.unwrap_or(TaskEvent::Asked),
+            Outcome::Parked { reason, until } => {
+                return Ok((stopping.unwrap_or(TaskEvent::Parked { reason }), until));
+            }
             Outcome::Released => stopping.unwrap_or(TaskEvent::Released),
             Outcome::Stopped => stopping.unwrap_or(TaskEvent::Cancelled {
                 reason: Reason::Requested,
@@ -248,10 +254,7 @@ impl<'a> Planner<'a> {
         random: &mut dyn FnMut() -> f64,
     ) -> (TaskEvent, Option<Timestamp>) {
         let policy = &self.graph.task(idx).retry;
-        let spent = self
-            .tasks
-            .get(&idx)
-            .map_or(0, |t| t.attempt.saturating_sub(t.lost));
+        let spent = self.tasks.get(&idx).map_or(0, TaskView::spent);
         if !again || spent >= policy.attempts {
             return (TaskEvent::Failed { reason }, None);
         }
@@ -277,10 +280,7 @@ impl<'a> Planner<'a> {
         let after = before.apply(step.event)?;
         task.state = after;
         self.run.active = self.run.active + u32::from(after.is_active()) - u32::from(before.is_active());
-        let due = matches!(after, TaskState::Ready | TaskState::Backoff)
-            .then_some(step.due)
-            .flatten();
-        let due = due.or((after == TaskState::Ready).then_some(self.now));
+        let due = after.comes_due().then(|| step.due.unwrap_or(self.now));
         self.plan.steps.push(Step { due, ..step });
         if !after.is_terminal() {
             return Ok(None);

@@ -10,10 +10,13 @@ mod registry;
 use std::fmt;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::state::Reason;
 
 pub use ctx::{Attempt, Ctx, Folders, digest_file};
 pub use host::{
@@ -45,9 +48,48 @@ pub enum TaskError {
     /// The world is no longer what the gate was opened on: the gate is asked anew.
     #[error("{message}")]
     WorldMoved { message: String },
+    /// There is nothing to do until later. Not a failure: the task run waits without a slot or a lease, then runs again.
+    #[error("{}", .0.note)]
+    Parked(Box<Parking>),
     /// The attempt was told to stop and did.
     #[error("stopped on request")]
     Cancelled,
+}
+
+/// What a task run is parked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitsFor {
+    /// An instant.
+    Timer,
+    /// Something to look at again.
+    Poll,
+    /// A run that it made; it is woken when that run ended.
+    SubRun,
+}
+
+impl WaitsFor {
+    /// The reason of its state.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Timer => Reason::Timer,
+            Self::Poll => Reason::Poll,
+            Self::SubRun => Reason::SubRun,
+        }
+    }
+}
+
+/// How a task run waits without holding anything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Parking {
+    /// What for.
+    pub waits_for: WaitsFor,
+    /// When it runs again; ignored where it is woken.
+    pub until: Option<Timestamp>,
+    /// What it waits for, one sentence for people.
+    pub note: String,
+    /// What the next attempt finds in [`Attempt::memory`].
+    pub memory: Value,
 }
 
 impl TaskError {

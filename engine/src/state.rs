@@ -23,6 +23,12 @@ pub struct IllegalTransition {
 pub enum Reason {
     /// Waits for people.
     Approval,
+    /// Waits for an instant.
+    Timer,
+    /// Waits for something that is looked at again and again.
+    Poll,
+    /// Waits for a run that it made.
+    SubRun,
     /// The attempt or the run took longer than its `timeout`.
     Timeout,
     /// Its worker died more often than the budget allows.
@@ -54,6 +60,9 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Approval => "approval",
+            Self::Timer => "timer",
+            Self::Poll => "poll",
+            Self::SubRun => "sub_run",
             Self::Timeout => "timeout",
             Self::WorkerLost => "worker_lost",
             Self::Error => "error",

@@ -328,6 +328,7 @@ fn attempt() -> Attempt {
         epoch: epoch(),
         run_time: "2026-11-24T02:00:00Z".parse().unwrap(),
         deadline: None,
+        memory: Value::Null,
     }
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use tidegate_engine::clock;
 use tidegate_engine::command::Role;
 use tidegate_engine::store::Store;
-use tidegate_engine::store::migrate::MIGRATIONS;
+use tidegate_engine::store::migrate::Standing;
 use tokio_util::sync::CancellationToken;
 
 use super::{Ended, Session};
@@ -101,14 +101,14 @@ async fn production_store(config: &Config) -> Result<Store, Failure> {
 async fn wait_for_schema(store: &Store, stop: &CancellationToken) -> Result<(), Failure> {
     let mut told = false;
     loop {
-        let there = usize::try_from(store.schema_version().await?).unwrap_or_default();
-        if there > MIGRATIONS.len() {
-            return Err(Failure::unreachable(
-                "the database belongs to a newer version of tidegate",
-            ));
-        }
-        if there == MIGRATIONS.len() || stop.is_cancelled() {
-            return Ok(());
+        match store.standing().await? {
+            Standing::Ahead(_) => {
+                return Err(Failure::unreachable(
+                    "the database belongs to a newer version of tidegate",
+                ));
+            }
+            Standing::Behind(_) if !stop.is_cancelled() => {}
+            Standing::Current | Standing::Behind(_) => return Ok(()),
         }
         if !told {
             tracing::info!("waiting for a server to bring the database up to date");

@@ -158,11 +158,21 @@ fn progress(task: &TaskRun) -> Option<String> {
 fn notes(run: &Run, task: &TaskRun, now: Timestamp) -> Vec<(String, Style)> {
     let mut notes = Vec::new();
     if let Some(message) = task.message.as_ref().filter(|_| task.state != "succeeded") {
-        notes.extend(message.lines().take(6).map(|line| (line.to_owned(), Style::Red)));
+        let style = if task.state == "waiting" {
+            Style::Yellow
+        } else {
+            Style::Red
+        };
+        notes.extend(message.lines().take(6).map(|line| (line.to_owned(), style)));
     }
-    if let Some(due) = task.due_at.filter(|_| task.state == "backoff") {
+    if let Some(due) = task.due_at {
+        let verb = if task.reason.as_deref() == Some("poll") {
+            "looks again"
+        } else {
+            "goes on"
+        };
         notes.push((
-            format!("goes on in {}", distance(due.duration_since(now))),
+            format!("{verb} in {}", distance(due.duration_since(now))),
             Style::Dim,
         ));
     }

@@ -39,6 +39,13 @@ pub struct TaskView {
     pub lost: u32,
 }
 
+impl TaskView {
+    /// Attempts that count against the retries: begun, and not ended by the loss of a worker.
+    pub fn spent(&self) -> u32 {
+        self.attempt.saturating_sub(self.lost)
+    }
+}
+
 /// What happened to a task run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
@@ -54,6 +61,13 @@ pub enum Outcome {
     Rejected { reason: Reason },
     /// People opened its gate.
     Approved,
+    /// Its plugin has nothing to do until an instant, or until it is woken. Not an attempt.
+    Parked {
+        reason: Reason,
+        until: Option<Timestamp>,
+    },
+    /// What it was parked for, without an instant, has come.
+    Woken,
     /// Nobody decided in time and the gate says that this is a failure.
     ExpiredAsFailure,
     /// Its worker died or hung.
@@ -71,7 +85,7 @@ pub struct Step {
     pub idx: TaskIdx,
     /// Which.
     pub event: TaskEvent,
-    /// When it may be claimed, for events that lead to `ready` and `backoff`.
+    /// When it may be claimed, for events that lead to a state that comes due.
     pub due: Option<Timestamp>,
 }
 

@@ -114,7 +114,7 @@ impl World {
 }
 
 fn outcome(choice: u8) -> Outcome {
-    match choice % 8 {
+    match choice % 10 {
         0..=2 => Outcome::Succeeded,
         3 => Outcome::Failed {
             reason: Reason::Error,
@@ -126,6 +126,14 @@ fn outcome(choice: u8) -> Outcome {
         },
         5 => Outcome::Lost,
         6 => Outcome::Asked,
+        7 => Outcome::Parked {
+            reason: Reason::Poll,
+            until: None,
+        },
+        8 => Outcome::Parked {
+            reason: Reason::SubRun,
+            until: None,
+        },
         _ => Outcome::Rejected {
             reason: Reason::RuleFailed,
         },
@@ -156,13 +164,13 @@ proptest! {
                 world.check();
                 continue;
             }
-            let due = |s: &TaskState| matches!(s, TaskState::Ready | TaskState::Backoff);
-            let waits = |s: &TaskState| matches!(s, TaskState::Waiting { .. });
             if let Some(idx) = world.pick(choice, |s| *s == TaskState::Running) {
                 world.advance(idx, outcome(what));
-            } else if let Some(idx) = world.pick(choice, due) {
+            } else if let Some(idx) = world.pick(choice, |s| s.comes_due()) {
                 world.advance(idx, Outcome::Claimed);
-            } else if let Some(idx) = world.pick(choice, waits) {
+            } else if let Some(idx) = world.pick(choice, |s| s.is_parked()) {
+                world.advance(idx, Outcome::Woken);
+            } else if let Some(idx) = world.pick(choice, asks) {
                 world.advance(idx, if what % 2 == 0 { Outcome::Approved } else { Outcome::Rejected { reason: Reason::Declined } });
             }
         }
@@ -171,14 +179,20 @@ proptest! {
     }
 }
 
+fn asks(state: &TaskState) -> bool {
+    matches!(state, TaskState::Waiting { .. }) && !state.is_parked()
+}
+
 /// Lets everything that is left succeed.
 fn finish(world: &mut World) {
     for _ in 0..200 {
         if let Some(idx) = world.pick(0, |s| *s == TaskState::Running) {
             world.advance(idx, Outcome::Succeeded);
-        } else if let Some(idx) = world.pick(0, |s| matches!(s, TaskState::Ready | TaskState::Backoff)) {
+        } else if let Some(idx) = world.pick(0, |s| s.comes_due()) {
             world.advance(idx, Outcome::Claimed);
-        } else if let Some(idx) = world.pick(0, |s| matches!(s, TaskState::Waiting { .. })) {
+        } else if let Some(idx) = world.pick(0, |s| s.is_parked()) {
+            world.advance(idx, Outcome::Woken);
+        } else if let Some(idx) = world.pick(0, asks) {
             world.advance(idx, Outcome::Approved);
         }
     }
@@ -193,6 +207,20 @@ fn a_run_waits_when_nothing_moves_by_itself_and_goes_on_after_the_decision() {
     assert_eq!(world.tasks[&0].attempt, 0, "being asked is not an attempt");
     world.advance(0, Outcome::Approved);
     assert_eq!(world.run.state, RunState::Running);
+    finish(&mut world);
+    assert_eq!(world.run.state, RunState::Succeeded);
+}
+
+#[test]
+fn a_run_whose_tasks_are_parked_is_running_and_a_wake_makes_one_ready() {
+    let mut world = World::new(graph(&[vec![]], 1));
+    world.advance(0, Outcome::Claimed);
+    let parked = |reason| Outcome::Parked { reason, until: None };
+    world.advance(0, parked(Reason::SubRun));
+    assert_eq!(world.run.state, RunState::Running);
+    assert!(!world.tasks[&0].state.comes_due());
+    world.advance(0, Outcome::Woken);
+    assert_eq!(world.tasks[&0].state, TaskState::Ready);
     finish(&mut world);
     assert_eq!(world.run.state, RunState::Succeeded);
 }

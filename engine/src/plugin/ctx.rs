@@ -38,6 +38,8 @@ pub struct Attempt {
     pub run_time: Timestamp,
     /// When the attempt will be stopped.
     pub deadline: Option<Timestamp>,
+    /// What it left when it was parked; null before.
+    pub memory: Value,
 }
 
 impl Attempt {

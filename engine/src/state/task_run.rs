@@ -6,7 +6,8 @@
 //!    │         │  │      ├─────► rejected          (its gate closed)
 //!    │         │  └──────┤       cancelled
 //!    │         │ decided ├─► waiting ─► rejected | failed | cancelled
-//!    │         └─────────┼──────┘
+//!    │         │ or woken│    │ └─► running       (parked, and due)
+//!    │         └─────────┼────┘
 //!    ▼                   └─► backoff ─► running
 //! skipped
 //! ```
@@ -57,6 +58,10 @@ pub enum TaskEvent {
     Asked,
     /// People said yes.
     Approved,
+    /// The plugin has nothing to do until later, or until it is woken.
+    Parked { reason: Reason },
+    /// What it was parked for has come.
+    Woken,
     /// Its gate closed.
     Rejected { reason: Reason },
     /// The attempt succeeded.
@@ -131,9 +136,23 @@ impl TaskState {
         )
     }
 
-    /// It moves by itself: it runs, or a worker or a clock will take it. What is blocked or waits for people does not.
+    /// It moves by itself: it runs, or a worker, a clock or a run of its own will bring it back. What is blocked or waits for
+    /// people does not.
     pub fn is_active(self) -> bool {
-        matches!(self, Self::Ready | Self::Running | Self::Backoff)
+        matches!(self, Self::Ready | Self::Running | Self::Backoff) || self.is_parked()
+    }
+
+    /// It waits, but not for people.
+    pub fn is_parked(self) -> bool {
+        matches!(self, Self::Waiting { reason } if reason != Reason::Approval)
+    }
+
+    /// A worker takes it when its time has come.
+    pub fn comes_due(self) -> bool {
+        let woken = Self::Waiting {
+            reason: Reason::SubRun,
+        };
+        matches!(self, Self::Ready | Self::Backoff) || self.is_parked() && self != woken
     }
 
     /// The next state.
@@ -145,7 +164,14 @@ impl TaskState {
             (Self::Blocked, E::Carried) => Self::Succeeded {
                 reason: Some(Reason::Carried),
             },
-            (Self::Ready | Self::Backoff, E::Claimed) => Self::Running,
+            (state, E::Claimed) if state.comes_due() => Self::Running,
+            (Self::Running, E::Parked { reason }) => Self::Waiting { reason },
+            (
+                Self::Waiting {
+                    reason: Reason::SubRun,
+                },
+                E::Woken,
+            ) => Self::Ready,
             (Self::Running, E::Asked) => Self::Waiting {
                 reason: Reason::Approval,
             },
@@ -180,6 +206,8 @@ impl TaskEvent {
             Self::Claimed => "claimed",
             Self::Asked => "asked",
             Self::Approved => "approved",
+            Self::Parked { .. } => "parked",
+            Self::Woken => "woken",
             Self::Rejected { .. } => "rejected",
             Self::Succeeded => "succeeded",
             Self::Failed { .. } => "failed",
@@ -193,6 +221,7 @@ impl TaskEvent {
     pub fn reason(self) -> Option<Reason> {
         match self {
             Self::Skipped { reason }
+            | Self::Parked { reason }
             | Self::Rejected { reason }
             | Self::Failed { reason }
             | Self::Cancelled { reason } => Some(reason),
@@ -210,6 +239,8 @@ impl TaskEvent {
             "claimed" => Self::Claimed,
             "asked" => Self::Asked,
             "approved" => Self::Approved,
+            "parked" => Self::Parked { reason: reason? },
+            "woken" => Self::Woken,
             "rejected" => Self::Rejected { reason: reason? },
             "succeeded" => Self::Succeeded,
             "failed" => Self::Failed { reason: reason? },
@@ -234,6 +265,10 @@ mod tests {
             TaskState::Waiting {
                 reason: Reason::Approval,
             },
+            TaskState::Waiting { reason: Reason::Poll },
+            TaskState::Waiting {
+                reason: Reason::SubRun,
+            },
             TaskState::Running,
             TaskState::Backoff,
             TaskState::Succeeded { reason: None },
@@ -249,6 +284,10 @@ mod tests {
             TaskEvent::Claimed,
             TaskEvent::Asked,
             TaskEvent::Approved,
+            TaskEvent::Parked {
+                reason: Reason::Timer,
+            },
+            TaskEvent::Woken,
             TaskEvent::Rejected { reason },
             TaskEvent::Succeeded,
             TaskEvent::Failed { reason },
@@ -260,7 +299,9 @@ mod tests {
         for state in states {
             for event in events {
                 let next = state.apply(event).map_or("-", TaskState::as_str);
-                table.push_str(&format!("{:<10} {:<13} {next}\n", state.as_str(), event.as_str()));
+                let why = state.reason().map_or("", Reason::as_str);
+                let state_and_why = format!("{} {why}", state.as_str());
+                table.push_str(&format!("{state_and_why:<20} {:<13} {next}\n", event.as_str()));
                 assert!(
                     !state.is_terminal() || next == "-",
                     "a terminal state is for ever"

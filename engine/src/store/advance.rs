@@ -11,7 +11,7 @@ use super::claim::{Claim, Claimer, claim_of, take};
 use super::locked::{Details, LockedRun};
 use super::{Result, Store, clean, effects};
 use crate::id::{Epoch, RunId, TaskIdx};
-use crate::plan::Outcome;
+use crate::plan::{Outcome, TaskView};
 use crate::state::task_run::TaskState;
 
 /// What became of an attempt.
@@ -25,7 +25,7 @@ pub struct Report {
     pub epoch: Epoch,
     /// How it ended.
     pub outcome: Outcome,
-    /// Outputs, of a success.
+    /// Outputs, of a success; what it remembers, of an attempt that is parked.
     pub outputs: Option<Value>,
     /// Message for people, of anything else.
     pub message: Option<String>,
@@ -133,7 +133,9 @@ async fn report_all(
             approvals::record(conn, (run, report, reached), now).await?;
         }
     }
-    let done: Vec<&&Report> = reports.iter().filter(|r| r.outputs.is_some()).collect();
+    remember(run, conn, reports).await?;
+    let succeeded = |r: &&&Report| r.outcome == Outcome::Succeeded && r.outputs.is_some();
+    let done: Vec<&&Report> = reports.iter().filter(succeeded).collect();
     if done.is_empty() {
         return Ok(());
     }
@@ -148,6 +150,25 @@ async fn report_all(
     .bind(done.iter().filter_map(|r| r.outputs.clone().map(clean)).collect::<Vec<Value>>())
     .execute(conn)
     .await?;
+    Ok(())
+}
+
+/// Keeps what parked attempts want to know when they come back.
+async fn remember(run: &LockedRun, conn: &mut PgConnection, reports: &[&Report]) -> Result<()> {
+    let parked = |report: &&&Report| matches!(report.outcome, Outcome::Parked { .. });
+    for report in reports.iter().filter(parked) {
+        let spent = run.tasks.get(&report.idx).map_or(0, TaskView::spent);
+        sqlx::query(
+            "insert into parking (run, idx, spent, memory) values ($1, $2, $3, $4)
+             on conflict (run, idx) do update set spent = excluded.spent, memory = excluded.memory",
+        )
+        .bind(run.id.0)
+        .bind(report.idx as i32)
+        .bind(spent as i32)
+        .bind(report.outputs.clone().map(clean).unwrap_or_default())
+        .execute(&mut *conn)
+        .await?;
+    }
     Ok(())
 }
 

@@ -41,7 +41,7 @@ const CENSUS: &[(&str, &str)] = &[
     (
         "what can be claimed is in ready, and nothing else",
         "select format('%s/%s', coalesce(t.run, r.run), coalesce(t.idx, r.idx))
-         from (select run, idx from task_run where state in ('ready', 'backoff')) t
+         from (select run, idx from task_run where state in ('ready', 'backoff') or (state = 'waiting' and reason in ('timer', 'poll'))) t
          full join ready r on r.run = t.run and r.idx = t.idx where t.run is null or r.run is null",
     ),
     (
@@ -49,7 +49,8 @@ const CENSUS: &[(&str, &str)] = &[
         "select format('%s: %s open and %s active, counted %s and %s', r.id, r.open, r.active, c.open, c.active)
          from run r join (select run,
            count(*) filter (where finished_at is null) as open,
-           count(*) filter (where state in ('ready', 'running', 'backoff')) as active
+           count(*) filter (where state in ('ready', 'running', 'backoff')
+                              or (state = 'waiting' and reason <> 'approval')) as active
            from task_run group by run) c on c.run = r.id
          where (r.open, r.active) is distinct from (c.open::int, c.active::int)",
     ),

@@ -79,6 +79,8 @@ pub struct Surroundings {
     pub created_at: Timestamp,
     /// The approval that opened the task run's gate.
     pub opened_by: Option<Uuid>,
+    /// What the attempt remembers from when it was parked; null when it never was.
+    pub memory: Value,
     /// Outputs of the needs and of what the gate shows, by task name.
     pub outputs: BTreeMap<String, Value>,
 }
@@ -101,9 +103,12 @@ impl Store {
             "with recursive tries as (
                select created_at, retry_of from run where id = $1
                union all select r.created_at, r.retry_of from run r join tries t on r.id = t.retry_of)
-             select r.version, r.params, r.trigger, r.requester, r.scheduled_for, t.opened_by,
+             select r.version, r.params, r.trigger, r.requester, r.scheduled_for, t.opened_by, p.memory,
                (select min(created_at) from tries) as created_at
-             from run r join task_run t on t.run = r.id and t.idx = $2 where r.id = $1",
+             from run r join task_run t on t.run = r.id and t.idx = $2
+             -- A new try begins anew; one that follows the loss of a worker goes on.
+             left join parking p on p.run = t.run and p.idx = t.idx and p.spent = t.attempt - t.lost - 1
+             where r.id = $1",
         )
         .bind(claim.run.0)
         .bind(claim.idx as i32)
@@ -118,6 +123,7 @@ impl Store {
             scheduled_for: super::maybe_instant(&row, "scheduled_for")?,
             created_at: super::instant(&row, "created_at")?,
             opened_by: row.try_get("opened_by")?,
+            memory: row.try_get::<Option<Value>, _>("memory")?.unwrap_or_default(),
             outputs: outputs_before(&mut conn, claim).await?,
         })
     }

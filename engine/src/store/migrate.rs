@@ -1,5 +1,7 @@
 //! Migrations: embedded, numbered, forward only, under a lock.
 
+use std::collections::BTreeSet;
+
 use sqlx::{Connection, Row};
 
 use super::{Result, Store, StoreError};
@@ -17,17 +19,33 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "create_decisions",
         sql: include_str!("../../../migrations/0002_create_decisions.sql"),
     },
+    Migration {
+        number: 30,
+        name: "create_parking",
+        sql: include_str!("../../../migrations/0030_create_parking.sql"),
+    },
 ];
 
 /// One step of the schema.
 #[derive(Debug, Clone, Copy)]
 pub struct Migration {
-    /// Position, from 1, without gaps.
+    /// What it is known by, ascending. Gaps are no trouble, and neither is one that comes in below a newer one.
     pub number: i32,
     /// Verb and noun.
     pub name: &'static str,
     /// What it does.
     pub sql: &'static str,
+}
+
+/// How the schema of a database stands to this binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// All migrations ran.
+    Current,
+    /// So many did not run yet.
+    Behind(usize),
+    /// One ran that this binary does not know.
+    Ahead(i32),
 }
 
 /// Key of the advisory lock under which migrations run.
@@ -53,23 +71,36 @@ impl Store {
         Ok(done)
     }
 
-    /// Number of the newest migration in the database; 0 when it is empty.
-    pub async fn schema_version(&self) -> Result<i32> {
+    /// How the database's schema stands to this binary.
+    pub async fn standing(&self) -> Result<Standing> {
         let mut conn = self.pool().acquire().await?;
-        newest(&mut conn).await
+        let done = applied(&mut conn).await?;
+        if let Some(unknown) = unknown(&done) {
+            return Ok(Standing::Ahead(unknown));
+        }
+        Ok(match MIGRATIONS.len() - done.len() {
+            0 => Standing::Current,
+            missing => Standing::Behind(missing),
+        })
     }
 }
 
-async fn newest(conn: &mut sqlx::PgConnection) -> Result<i32> {
+fn unknown(applied: &BTreeSet<i32>) -> Option<i32> {
+    let known = |number: &&i32| MIGRATIONS.iter().any(|migration| migration.number == **number);
+    applied.iter().find(|number| !known(number)).copied()
+}
+
+/// The numbers of the migrations that ran.
+async fn applied(conn: &mut sqlx::PgConnection) -> Result<BTreeSet<i32>> {
     let known: bool = sqlx::query("select to_regclass('schema_migration') is not null as known")
         .fetch_one(&mut *conn)
         .await?
         .try_get("known")?;
     if !known {
-        return Ok(0);
+        return Ok(BTreeSet::new());
     }
-    let row = sqlx::query("select coalesce(max(number), 0) as newest from schema_migration");
-    Ok(row.fetch_one(conn).await?.try_get("newest")?)
+    let numbers = sqlx::query_scalar("select number from schema_migration");
+    Ok(numbers.fetch_all(conn).await?.into_iter().collect())
 }
 
 async fn run_missing(conn: &mut sqlx::PgConnection) -> Result<usize> {
@@ -79,17 +110,17 @@ async fn run_missing(conn: &mut sqlx::PgConnection) -> Result<usize> {
     )
     .execute(&mut *conn)
     .await?;
-    let at = newest(conn).await?;
-    if at as usize > MIGRATIONS.len() {
+    let done = applied(conn).await?;
+    if let Some(number) = unknown(&done) {
         return Err(StoreError::Corrupt {
             what: "schema",
-            why: format!(
-                "it is of a newer tidegate (migration {at}, this binary knows {})",
-                MIGRATIONS.len()
-            ),
+            why: format!("it is of a newer tidegate: this binary does not know its migration {number}"),
         });
     }
-    let missing = &MIGRATIONS[at as usize..];
+    let missing = MIGRATIONS
+        .iter()
+        .filter(|migration| !done.contains(&migration.number));
+    let mut ran = 0;
     for migration in missing {
         let mut tx = conn.begin().await?;
         sqlx::raw_sql(migration.sql).execute(&mut *tx).await?;
@@ -99,6 +130,7 @@ async fn run_missing(conn: &mut sqlx::PgConnection) -> Result<usize> {
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
+        ran += 1;
     }
-    Ok(missing.len())
+    Ok(ran)
 }

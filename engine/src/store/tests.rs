@@ -6,6 +6,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod parking;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use uuid::Uuid;
 use super::advance::Report;
 use super::claim::{Claim, Claimer};
 use super::flows::{Applied, NewVersion};
+use super::migrate::Standing;
 use super::runs::{Created, NewRun, state_of};
 use super::{Store, leases};
 use crate::clock;
@@ -456,9 +459,27 @@ async fn text_that_postgres_refuses_is_stored_escaped() {
 async fn migrations_run_once_and_applying_again_changes_nothing() {
     let bench = Bench::with(vec![task("a", &[], 1)]).await;
     assert_eq!(bench.store.migrate().await.unwrap(), 0);
+    assert_eq!(bench.store.standing().await.unwrap(), Standing::Current);
     assert_eq!(bench.apply(vec![task("a", &[], 1)]).await, Applied::Unchanged);
     assert_eq!(
         bench.apply(vec![task("a", &[], 1), task("b", &[], 1)]).await,
         Applied::Changed
     );
+}
+
+#[tokio::test]
+async fn a_migration_that_came_in_below_a_newer_one_runs_and_an_unknown_one_is_refused() {
+    let bench = Bench::with(vec![task("a", &[], 1)]).await;
+    sqlx::raw_sql("drop table parking; delete from schema_migration where name = 'create_parking'")
+        .execute(bench.store.pool())
+        .await
+        .unwrap();
+    assert_eq!(bench.store.standing().await.unwrap(), Standing::Behind(1));
+    assert_eq!(bench.store.migrate().await.unwrap(), 1);
+    sqlx::query("insert into schema_migration values (9999, 'of_tomorrow', now())")
+        .execute(bench.store.pool())
+        .await
+        .unwrap();
+    assert_eq!(bench.store.standing().await.unwrap(), Standing::Ahead(9999));
+    assert!(bench.store.migrate().await.is_err());
 }

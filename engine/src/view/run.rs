@@ -94,9 +94,9 @@ pub struct TaskRun {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// When its next attempt is due, in `backoff`.
+    /// When it goes on, in `backoff` and parked in `waiting`.
     pub due_at: Option<Timestamp>,
-    /// What its newest attempt that did not succeed said.
+    /// What its newest attempt that did not succeed said; of a parked one, what it waits for.
     pub message: Option<String>,
     /// `{done, total}` of the attempt that runs now.
     pub progress: Option<Value>,

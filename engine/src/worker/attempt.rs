@@ -110,6 +110,12 @@ fn report(claim: &Claim, result: Result<End, TaskError>, stop: Option<Stop>) -> 
             report.message = (!why.is_empty()).then(|| why.join("; "));
             report.gate = Some(reached);
         }
+        Err(TaskError::Parked(parking)) if stop.is_none() => {
+            let (reason, until) = (parking.waits_for.reason(), parking.until);
+            report.outcome = Outcome::Parked { reason, until };
+            report.message = Some(parking.note);
+            report.outputs = Some(parking.memory);
+        }
         Err(error) => {
             let (outcome, message) = failure(error, stop);
             (report.outcome, report.message) = (outcome, Some(message));
@@ -130,7 +136,7 @@ fn failure(error: TaskError, stop: Option<Stop>) -> (Outcome, String) {
         (Some(Stop::Drained), _) => (Outcome::Released, message),
         // Where nobody is asked, another try starts from what the world is by then.
         (_, TaskError::Retry { .. } | TaskError::WorldMoved { .. }) => (failed(Reason::Error, true), message),
-        (_, TaskError::Cancelled) => (Outcome::Stopped, message),
+        (_, TaskError::Cancelled | TaskError::Parked(_)) => (Outcome::Stopped, message),
         (_, TaskError::Fail { .. }) => (failed(Reason::Error, false), message),
     }
 }
@@ -249,6 +255,7 @@ fn identity(claim: &Claim, around: &Surroundings) -> Attempt {
         epoch: claim.epoch,
         run_time: run_time(around),
         deadline: timeout.and_then(|t| clock::now().checked_add(t).ok()),
+        memory: around.memory.clone(),
     }
 }
 

@@ -27,7 +27,7 @@ use super::{WorkerConfig, inside, tree};
 use crate::clock;
 use crate::graph::{Flow, Graph, OnWorkerLost, Overlap, Task};
 use crate::id::{FlowName, RunId, TaskName, VersionHash};
-use crate::plugin::{Ctx, Isolation, Plugin, Registry, TaskError};
+use crate::plugin::{Ctx, Isolation, Parking, Plugin, Registry, TaskError, WaitsFor};
 use crate::retry::RetryPolicy;
 use crate::state::Reason;
 use crate::state::run::RunState;
@@ -76,9 +76,23 @@ async fn act(ctx: &Ctx, script: Script) -> Result<Said, TaskError> {
                 .map_err(TaskError::fail)?;
             said(String::new())
         }
+        "park" => match ctx.attempt.memory.as_u64().unwrap_or(0) {
+            3 => said("looked 3 times".to_owned()),
+            looks => Err(parked(looks + 1, Duration::from_millis(50))),
+        },
+        "sleep" => Err(parked(1, Duration::from_secs(3600))),
         "huge" => said("x".repeat(2 << 20)),
         _ => ends::act(ctx, &script).await.and_then(|()| said(String::new())),
     }
+}
+
+fn parked(memory: u64, pause: Duration) -> TaskError {
+    TaskError::Parked(Box::new(Parking {
+        waits_for: WaitsFor::Poll,
+        until: clock::now().checked_add(pause).ok(),
+        note: "waits for the third look".to_owned(),
+        memory: json!(memory),
+    }))
 }
 
 struct Here;
@@ -438,4 +452,45 @@ async fn a_stopped_worker_gives_its_work_back() {
         .unwrap();
     assert_eq!(state, "ready");
     assert_eq!(site.store.audit().await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_plugin_runs_again_when_it_is_due_and_remembers() {
+    let act = json!({ "act": "park" });
+    let tasks = vec![
+        task("a", &[], ("here", act.clone())),
+        task("b", &[], ("child", act)),
+    ];
+    let site = Site::with(tasks).await;
+    let run = site.start().await;
+    assert_eq!(site.end(run).await, RunState::Succeeded);
+    for idx in 0..2 {
+        assert_eq!(site.outputs(run, idx).await["text"], "looked 3 times");
+    }
+    site.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_task_run_says_what_it_waits_for_and_is_cancelled_at_once() {
+    let site = Site::with(vec![task("a", &[], ("here", json!({ "act": "sleep" })))]).await;
+    let run = site.start().await;
+    let shown = async || {
+        site.store
+            .run(run, clock::now())
+            .await
+            .unwrap()
+            .unwrap()
+            .tasks
+            .remove(0)
+    };
+    site.wait("the parking", async || shown().await.state == "waiting")
+        .await;
+    let task = shown().await;
+    assert_eq!(task.reason.as_deref(), Some("poll"));
+    assert_eq!(task.message.as_deref(), Some("waits for the third look"));
+    assert!(task.due_at.is_some() && task.worker.is_none());
+    let cancelled = site.store.cancel_run(run, Reason::Requested, clock::now()).await;
+    assert!(cancelled.unwrap());
+    assert_eq!(state_of(&site.store, run).await.unwrap(), RunState::Cancelled);
+    site.close().await;
 }

@@ -77,7 +77,7 @@ impl LockedRun {
             .await?;
         }
         // A claimer may hold a row: it finds the task run no longer claimable under the run's lock and drops it.
-        let gone = self.left(&[TaskState::Ready, TaskState::Backoff], false);
+        let gone = self.left(TaskState::comes_due, false);
         if gone.is_empty() {
             return Ok(());
         }
@@ -93,7 +93,7 @@ impl LockedRun {
     }
 
     async fn write_leases(&self, conn: &mut PgConnection) -> Result<()> {
-        let ended = self.left(&[TaskState::Running], true);
+        let ended = self.left(|state| state == TaskState::Running, true);
         if !ended.is_empty() {
             sqlx::query(
                 "delete from lease where ctid = any(array(
@@ -134,7 +134,7 @@ impl LockedRun {
         let waits = TaskState::Waiting {
             reason: Reason::Approval,
         };
-        let gone = self.left(&[waits], false);
+        let gone = self.left(|state| state == waits, false);
         if gone.is_empty() {
             return Ok(());
         }
@@ -150,8 +150,8 @@ impl LockedRun {
         Ok(())
     }
 
-    /// Task runs that were in one of `states` and are no longer (or, claimed anew in this transaction, are again).
-    fn left(&self, states: &[TaskState], renewed: bool) -> Vec<i32> {
+    /// Task runs that were in such a state and are no longer (or, claimed anew in this transaction, are again).
+    fn left(&self, such: impl Fn(TaskState) -> bool, renewed: bool) -> Vec<i32> {
         let moved = |idx: &TaskIdx, before: &TaskView| {
             self.tasks
                 .get(idx)
@@ -159,7 +159,7 @@ impl LockedRun {
         };
         self.before
             .iter()
-            .filter(|(idx, before)| states.contains(&before.state) && moved(idx, before))
+            .filter(|(idx, before)| such(before.state) && moved(idx, before))
             .map(|(idx, _)| *idx as i32)
             .collect()
     }
@@ -242,7 +242,7 @@ fn array_literal(idx: &[TaskIdx]) -> String {
 const UPDATE_TASKS: &str =
     "update task_run t set state = u.state::task_state, reason = u.reason, unmet = u.unmet, seen = u.seen,
        epoch = u.epoch, attempt = u.attempt, lost = u.lost,
-       opened_by = case when u.state <> 'waiting' then coalesce(u.opened_by, t.opened_by) end,
+       opened_by = case when u.reason is distinct from 'approval' then coalesce(u.opened_by, t.opened_by) end,
        started_at = case when u.state = 'running' then coalesce(t.started_at, $11) else t.started_at end,
        finished_at = case when u.state in ('succeeded', 'failed', 'rejected', 'skipped', 'cancelled') then $11 end
      from unnest($2::int[], $3::text[], $4::text[], $5::int[], $6::smallint[], $7::bigint[], $8::int[], $9::int[],

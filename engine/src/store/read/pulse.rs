@@ -4,14 +4,14 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::super::leases::LEASE;
-use super::super::migrate::MIGRATIONS;
+use super::super::migrate::Standing;
 use super::super::{Result, Store};
 
 /// What readiness rests on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pulse {
-    /// Number of the newest migration in the database.
-    pub schema: i32,
+    /// How its schema stands to this binary.
+    pub schema: Standing,
     /// Seconds since any scheduler was last heard of; `None`: none ever was.
     pub scheduler_age: Option<f64>,
 }
@@ -20,11 +20,9 @@ impl Pulse {
     /// What stands in the way, in words; nothing when it is ready.
     pub fn hindrances(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        if self.schema < MIGRATIONS.len() as i32 {
+        if let Standing::Behind(missing) = self.schema {
             reasons.push(format!(
-                "the database is at migration {} of {}; `tidegate db migrate` or a start of `tidegate server` brings it up",
-                self.schema,
-                MIGRATIONS.len()
+                "the database lacks {missing} migrations; `tidegate db migrate` or a start of `tidegate server` brings it up"
             ));
         }
         match self.scheduler_age {
@@ -105,8 +103,8 @@ const TABLES: &str =
 impl Store {
     /// What readiness rests on.
     pub async fn pulse(&self) -> Result<Pulse> {
-        let schema = self.schema_version().await?;
-        if schema < MIGRATIONS.len() as i32 {
+        let schema = self.standing().await?;
+        if let Standing::Behind(_) = schema {
             return Ok(Pulse {
                 schema,
                 scheduler_age: None,

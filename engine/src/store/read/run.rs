@@ -134,7 +134,7 @@ async fn task_runs(
         "select t.idx, t.state::text as state, t.reason, t.attempt, t.lost, t.epoch, t.started_at, t.finished_at,
                 d.at as due_at, l.progress, w.name as worker
          from task_run t
-         left join ready d on d.run = t.run and d.idx = t.idx and t.state = 'backoff'
+         left join ready d on d.run = t.run and d.idx = t.idx and t.state in ('backoff', 'waiting')
          left join lease l on l.run = t.run and l.idx = t.idx
          left join worker w on w.id = l.worker
          where t.run = $1 order by t.idx",
