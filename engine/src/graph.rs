@@ -16,6 +16,7 @@ use crate::gate::Gate;
 use crate::id::{FlowName, ScheduleName, TaskIdx, TaskName};
 use crate::plugin::Isolation;
 use crate::retry::RetryPolicy;
+use crate::template::{self, Reference};
 
 /// A flow after all checks: immutable, stored as JSON with its version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -159,6 +160,15 @@ pub struct Task {
     pub with: Value,
     /// Tasks that must end before it, in graph order, without repeats; written and implied ones alike.
     pub needs: Vec<TaskIdx>,
+    /// An expression, without braces; where it is false, the task is skipped.
+    #[serde(default)]
+    pub when: Option<String>,
+    /// How its needs must have ended for it to run; else it is skipped.
+    #[serde(default)]
+    pub run_if: RunIf,
+    /// Its failure counts neither for what needs it nor for the run's end.
+    #[serde(default)]
+    pub continue_on_failure: bool,
     /// When a failed attempt is tried again.
     pub retry: RetryPolicy,
     /// Bound on one attempt.
@@ -174,6 +184,39 @@ pub struct Task {
     pub isolation: Isolation,
     /// Files of the version that lie in the attempt's folder.
     pub files: Vec<String>,
+}
+
+impl Task {
+    /// What its templates refer to.
+    pub fn references(&self) -> Vec<Reference> {
+        let gate = self.gate.iter().flat_map(Gate::texts);
+        let texts = self.env.values().chain(gate);
+        let texts = texts.flat_map(|text| template::references(&Value::String(text.clone())));
+        let when = self
+            .when
+            .iter()
+            .filter_map(|when| template::parse_expression(when).ok());
+        template::references(&self.with)
+            .into_iter()
+            .chain(texts)
+            .chain(when.flat_map(|when| when.references))
+            .collect()
+    }
+}
+
+/// How the needs of a task must have ended for it to run. All of them have ended when this is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum RunIf {
+    /// Each succeeded.
+    #[default]
+    AllSucceeded,
+    /// However they ended.
+    AllDone,
+    /// One failed, or was skipped because of a failure.
+    AnyFailed,
+    /// One succeeded.
+    AnySucceeded,
 }
 
 /// What happens to a task run whose worker is lost.

@@ -142,7 +142,7 @@ pub fn create(graph: &Graph, carried: &BTreeSet<TaskIdx>) -> (RunView, BTreeMap<
         if let Some(task) = tasks.get_mut(&idx) {
             task.state = done;
             run.open -= 1;
-            run.seen = run.seen.with(done);
+            run.seen = run.seen.with(done, false);
             plan.steps.push(Step {
                 idx,
                 event: TaskEvent::Carried,
@@ -152,7 +152,7 @@ pub fn create(graph: &Graph, carried: &BTreeSet<TaskIdx>) -> (RunView, BTreeMap<
         for next in graph.dependents(idx) {
             if let Some(task) = tasks.get_mut(next) {
                 task.unmet -= 1;
-                task.seen = task.seen.with(done);
+                task.seen = task.seen.with(done, false);
             }
         }
     }
@@ -191,7 +191,7 @@ impl<'a> Planner<'a> {
                 task.epoch += 1;
             }
             Outcome::Lost => task.lost += 1,
-            Outcome::Asked | Outcome::Parked { .. } | Outcome::Released => {
+            Outcome::Asked | Outcome::Parked { .. } | Outcome::Released | Outcome::Unneeded => {
                 task.attempt = task.attempt.saturating_sub(1)
             }
             _ => {}
@@ -219,6 +219,9 @@ impl<'a> Planner<'a> {
             Outcome::ExpiredAsFailure => TaskEvent::Failed {
                 reason: Reason::Expired,
             },
+            Outcome::Unneeded => stopping.unwrap_or(TaskEvent::Skipped {
+                reason: Reason::ConditionFalse,
+            }),
             Outcome::Asked => stopping.unwrap_or(TaskEvent::Asked),
             Outcome::Parked { reason, until } => {
                 return Ok((stopping.unwrap_or(TaskEvent::Parked { reason }), until));
@@ -286,7 +289,8 @@ impl<'a> Planner<'a> {
             return Ok(None);
         }
         self.run.open -= 1;
-        self.run.seen = self.run.seen.with(after);
+        let tolerated = self.graph.task(step.idx).continue_on_failure;
+        self.run.seen = self.run.seen.with(after, tolerated);
         Ok(Some(after))
     }
 
@@ -296,19 +300,20 @@ impl<'a> Planner<'a> {
         end: TaskState,
         open: &mut VecDeque<(TaskIdx, TaskEvent, Option<Timestamp>)>,
     ) -> Result<(), PlanError> {
+        let tolerated = self.graph.task(idx).continue_on_failure;
         for &next in self.graph.dependents(idx) {
             let task = self.tasks.get_mut(&next).ok_or(PlanError::Beyond(next))?;
             if task.state != TaskState::Blocked {
                 continue;
             }
             task.unmet -= 1;
-            task.seen = task.seen.with(end);
+            task.seen = task.seen.with(end, tolerated);
             if task.unmet > 0 || self.run.state == RunState::Cancelling {
                 continue;
             }
             let event = task
                 .seen
-                .obstacle()
+                .obstacle(self.graph.task(next).run_if)
                 .map_or(TaskEvent::Unblocked, |reason| TaskEvent::Skipped { reason });
             open.push_back((next, event, None));
         }

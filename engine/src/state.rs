@@ -37,6 +37,10 @@ pub enum Reason {
     Error,
     /// A need did not succeed.
     NeedsFailed,
+    /// A need was skipped, and nothing had failed.
+    NeedsSkipped,
+    /// What it was to run for did not come about: its `when` is false, or its needs ended otherwise than `run_if` asks.
+    ConditionFalse,
     /// A rule of its gate failed.
     RuleFailed,
     /// People said no.
@@ -67,6 +71,8 @@ impl Reason {
             Self::WorkerLost => "worker_lost",
             Self::Error => "error",
             Self::NeedsFailed => "needs_failed",
+            Self::NeedsSkipped => "needs_skipped",
+            Self::ConditionFalse => "condition_false",
             Self::RuleFailed => "rule_failed",
             Self::Declined => "declined",
             Self::Expired => "expired",

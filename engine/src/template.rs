@@ -9,5 +9,5 @@ mod render;
 mod scan;
 
 pub use parts::{Expression, Parsed, Piece, Reference, Step, TemplateError};
-pub use render::{RenderError, render_text, render_value};
-pub use scan::{has_expression, parse};
+pub use render::{RenderError, evaluate, render_text, render_value};
+pub use scan::{has_expression, parse, parse_expression, references};

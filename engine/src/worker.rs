@@ -20,6 +20,7 @@ pub mod inside;
 mod leftovers;
 pub mod lived;
 mod pipe;
+mod scope;
 mod scribe;
 mod tree;
 

@@ -31,13 +31,17 @@ impl Gate {
 
     /// The tasks whose outputs belong to the evidence: those the gate refers to, and those it names.
     pub fn shown(&self) -> BTreeSet<TaskName> {
+        let referred = self.texts().flat_map(|text| tasks_of(text));
+        referred.chain(self.evidence.iter().cloned()).collect()
+    }
+
+    /// Its templates.
+    pub fn texts(&self) -> impl Iterator<Item = &String> {
         let subjects = self.rules.iter().flat_map(|rule| match &rule.subject {
             Subject::Metric { metric: text } | Subject::Change { change: text } => vec![text],
             Subject::Against { metric, against } => vec![metric, against],
         });
-        let message = self.approval.iter().filter_map(|asks| asks.message.as_ref());
-        let referred = subjects.chain(message).flat_map(|text| tasks_of(text));
-        referred.chain(self.evidence.iter().cloned()).collect()
+        subjects.chain(self.approval.iter().filter_map(|asks| asks.message.as_ref()))
     }
 }
 

@@ -55,6 +55,8 @@ pub enum Outcome {
     Succeeded,
     /// The attempt failed; `again` when another could go better.
     Failed { reason: Reason, again: bool },
+    /// Its `when` is false. Not an attempt: the plugin never started.
+    Unneeded,
     /// Its gate asks people. Not an attempt: the plugin never started.
     Asked,
     /// Its gate closed.

@@ -4,12 +4,24 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::graph::{OnWorkerLost, Task};
+use crate::graph::{OnWorkerLost, RunIf, Task};
 use crate::id::TaskName;
 use crate::plugin::Isolation;
 use crate::retry::RetryPolicy;
 
+/// What is drawn of a task beside its needs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Traits {
+    run_if: RunIf,
+    continue_on_failure: bool,
+}
+
 fn graph(shape: &[Vec<bool>], attempts: u32) -> Graph {
+    graph_of(shape, &[], attempts)
+}
+
+fn graph_of(shape: &[Vec<bool>], traits: &[Traits], attempts: u32) -> Graph {
+    let traits = |i: usize| traits.get(i).copied().unwrap_or_default();
     let tasks = shape.iter().enumerate().map(|(i, edges)| Task {
         name: TaskName::new(format!("t{i}")).unwrap(),
         uses: "noop".to_owned(),
@@ -18,6 +30,9 @@ fn graph(shape: &[Vec<bool>], attempts: u32) -> Graph {
         needs: (0..i as TaskIdx)
             .filter(|&n| edges.get(n as usize).copied().unwrap_or(false))
             .collect(),
+        when: None,
+        run_if: traits(i).run_if,
+        continue_on_failure: traits(i).continue_on_failure,
         retry: RetryPolicy {
             attempts,
             ..RetryPolicy::default()
@@ -90,15 +105,73 @@ impl World {
             "a run is over exactly when its task runs are"
         );
         for (idx, task) in &self.tasks {
-            let needs = &self.graph.task(*idx).needs;
-            let done = |n: &TaskIdx| matches!(self.tasks[n].state, TaskState::Succeeded { .. });
-            if matches!(
+            let ready = matches!(
                 task.state,
                 TaskState::Ready | TaskState::Running | TaskState::Succeeded { .. }
-            ) {
-                assert!(needs.iter().all(done), "task {idx} went before its needs");
-            }
+            );
+            assert!(
+                !ready || self.may_run(*idx),
+                "task {idx} went before its needs, or against its condition"
+            );
+            let decided = task.state != TaskState::Blocked || self.run.state == RunState::Queued;
+            let waits = self.needs_of(*idx).any(|(state, _)| !state.is_terminal());
+            assert!(decided || waits, "task {idx} waits for nothing");
             assert!(task.attempt.saturating_sub(task.lost) <= self.graph.task(*idx).retry.attempts);
+        }
+        if self.run.state.is_terminal() {
+            assert_eq!(self.run.state, self.verdict());
+        }
+    }
+
+    /// The states of what a task needs, and whether a failure of each counts.
+    fn needs_of(&self, idx: TaskIdx) -> impl Iterator<Item = (TaskState, bool)> {
+        let needs = self.graph.task(idx).needs.iter();
+        needs.map(|need| {
+            (
+                self.tasks[need].state,
+                !self.graph.task(*need).continue_on_failure,
+            )
+        })
+    }
+
+    /// The conditions, as their words say.
+    fn may_run(&self, idx: TaskIdx) -> bool {
+        let needs: Vec<(TaskState, bool)> = self.needs_of(idx).collect();
+        let succeeded = |(state, _): &(TaskState, bool)| matches!(state, TaskState::Succeeded { .. });
+        let failed = |(state, counts): &(TaskState, bool)| match state {
+            TaskState::Failed { .. } => *counts,
+            TaskState::Skipped { reason } => *reason == Reason::NeedsFailed,
+            _ => false,
+        };
+        let excused =
+            |(state, counts): &(TaskState, bool)| matches!(state, TaskState::Failed { .. }) && !counts;
+        needs.iter().all(|(state, _)| state.is_terminal())
+            && match self.graph.task(idx).run_if {
+                RunIf::AllSucceeded => needs.iter().all(|need| succeeded(need) || excused(need)),
+                RunIf::AllDone => true,
+                _ if needs.is_empty() => true,
+                RunIf::AnyFailed => needs.iter().any(failed),
+                RunIf::AnySucceeded => needs.iter().any(succeeded),
+            }
+    }
+
+    /// The end of a run, from the ends of all its task runs: cancelled > failed > rejected > succeeded.
+    fn verdict(&self) -> RunState {
+        let any = |wanted: fn(&TaskState) -> bool| {
+            let counts = |idx: &TaskIdx, state: &TaskState| {
+                !(matches!(state, TaskState::Failed { .. }) && self.graph.task(*idx).continue_on_failure)
+            };
+            let mut ends = self.tasks.iter().filter(|(idx, task)| counts(idx, &task.state));
+            ends.any(|(_, task)| wanted(&task.state))
+        };
+        if any(|s| matches!(s, TaskState::Cancelled { .. })) {
+            RunState::Cancelled
+        } else if any(|s| matches!(s, TaskState::Failed { .. })) {
+            RunState::Failed
+        } else if any(|s| matches!(s, TaskState::Rejected { .. })) {
+            RunState::Rejected
+        } else {
+            RunState::Succeeded
         }
     }
 
@@ -114,7 +187,7 @@ impl World {
 }
 
 fn outcome(choice: u8) -> Outcome {
-    match choice % 10 {
+    match choice % 11 {
         0..=2 => Outcome::Succeeded,
         3 => Outcome::Failed {
             reason: Reason::Error,
@@ -134,10 +207,25 @@ fn outcome(choice: u8) -> Outcome {
             reason: Reason::SubRun,
             until: None,
         },
+        9 => Outcome::Unneeded,
         _ => Outcome::Rejected {
             reason: Reason::RuleFailed,
         },
     }
+}
+
+fn traits() -> impl Strategy<Value = Vec<Traits>> {
+    let run_if = prop_oneof![
+        4 => Just(RunIf::AllSucceeded),
+        1 => Just(RunIf::AllDone),
+        1 => Just(RunIf::AnyFailed),
+        1 => Just(RunIf::AnySucceeded),
+    ];
+    let one = (run_if, prop::bool::weighted(0.2)).prop_map(|(run_if, continue_on_failure)| Traits {
+        run_if,
+        continue_on_failure,
+    });
+    prop::collection::vec(one, 9)
 }
 
 fn shapes() -> impl Strategy<Value = Vec<Vec<bool>>> {
@@ -149,12 +237,12 @@ proptest! {
 
     #[test]
     fn every_history_keeps_the_rules_and_can_be_brought_to_an_end(
-        shape in shapes(),
+        (shape, traits) in (shapes(), traits()),
         attempts in 1u32..4,
         moves in prop::collection::vec((any::<u8>(), any::<usize>()), 0..60),
         cancel_at in prop::option::of(0usize..60),
     ) {
-        let mut world = World::new(graph(&shape, attempts));
+        let mut world = World::new(graph_of(&shape, &traits, attempts));
         for (turn, (what, choice)) in moves.into_iter().enumerate() {
             if world.run.state.is_terminal() {
                 break;
@@ -242,4 +330,56 @@ fn a_rejected_gate_ends_the_run_rejected_and_skips_what_stands_on_it() {
             reason: Reason::UpstreamRejected
         }
     );
+}
+
+/// Three tasks: the first fails, the second is skipped for it, the third needs the second and is as given.
+fn after_a_failure(last: Traits, first: Traits) -> World {
+    let shape = [vec![], vec![true], vec![false, true]];
+    let mut world = World::new(graph_of(&shape, &[first, Traits::default(), last], 1));
+    world.advance(0, Outcome::Claimed);
+    let failed = Outcome::Failed {
+        reason: Reason::Error,
+        again: true,
+    };
+    world.advance(0, failed);
+    world
+}
+
+#[test]
+fn a_failure_far_before_it_wakes_what_waits_for_one_and_the_run_fails_all_the_same() {
+    let any_failed = Traits {
+        run_if: RunIf::AnyFailed,
+        ..Traits::default()
+    };
+    let mut world = after_a_failure(any_failed, Traits::default());
+    assert_eq!(world.tasks[&2].state, TaskState::Ready);
+    finish(&mut world);
+    assert_eq!(world.run.state, RunState::Failed);
+}
+
+#[test]
+fn a_failure_that_does_not_count_holds_nothing_up() {
+    let tolerated = Traits {
+        continue_on_failure: true,
+        ..Traits::default()
+    };
+    let mut world = after_a_failure(Traits::default(), tolerated);
+    assert_eq!(world.tasks[&1].state, TaskState::Ready);
+    finish(&mut world);
+    assert_eq!(world.run.state, RunState::Succeeded);
+    assert!(matches!(world.tasks[&0].state, TaskState::Failed { .. }));
+}
+
+#[test]
+fn what_runs_however_its_needs_end_does_not_start_in_a_run_that_is_cancelled() {
+    let all_done = Traits {
+        run_if: RunIf::AllDone,
+        ..Traits::default()
+    };
+    let mut world = World::new(graph_of(&[vec![], vec![true]], &[Traits::default(), all_done], 1));
+    world.advance(0, Outcome::Claimed);
+    cancel(world.slice(), Reason::Requested).unwrap();
+    world.advance(0, Outcome::Succeeded);
+    assert!(matches!(world.tasks[&1].state, TaskState::Cancelled { .. }));
+    assert_eq!(world.run.state, RunState::Cancelled);
 }

@@ -1,5 +1,6 @@
 //! From decoded parts to a sealed flow: each check on its own, all problems gathered.
 
+mod absence;
 mod fit;
 mod names;
 mod schedule;

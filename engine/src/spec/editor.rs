@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::raw::{MISSED, OVERLAPS, PARAM_TYPES};
+use super::raw::{MISSED, OVERLAPS, PARAM_TYPES, RUN_IFS};
 use crate::plugin::Registry;
 
 /// JSON Schema (2020-12) of a flow file with the plugins of `registry`. An editor's help, not the check: where a value is
@@ -99,6 +99,11 @@ fn task(registry: &Registry) -> Value {
             "description": text("One line for people"),
             "with": {"type": "object", "description": "Input of the plugin"},
             "needs": texts("Tasks that must end before it; references imply theirs"),
+            "when": text("An expression, without braces; false: the task is skipped"),
+            "run_if": {"enum": RUN_IFS, "default": "all_succeeded",
+                       "description": "How its needs must have ended for it to run; else it is skipped"},
+            "continue_on_failure": {"type": "boolean", "default": false,
+                                    "description": "Its failure counts neither for what needs it nor for the run's end"},
             "retry": retry(),
             "timeout": duration("Bound on one attempt"),
             "gate": gate(),

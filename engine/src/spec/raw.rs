@@ -14,7 +14,7 @@ use super::diagnostic::Problem;
 use crate::graph::{DomDow, Missed, Overlap};
 
 pub(super) use param::{RawParam, TYPES as PARAM_TYPES, decode_given};
-pub(super) use task::RawTask;
+pub(super) use task::{RUN_IFS, RawTask};
 
 /// A whole file.
 pub(super) struct Raw<'d> {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::task_run::TaskState;
 use super::{IllegalTransition, Reason};
+use crate::graph::RunIf;
 
 /// State of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -158,11 +159,13 @@ impl Ends {
     const SUCCEEDED: i16 = 8;
     const CANCELLED: i16 = 16;
     const UPSTREAM_REJECTED: i16 = 32;
+    const UPSTREAM_FAILED: i16 = 64;
 
-    /// Adds how a task run ended; what is not terminal adds nothing.
+    /// Adds how a task run ended; what is not terminal adds nothing, and neither does a failure that is `tolerated`.
     #[must_use]
-    pub fn with(self, state: TaskState) -> Self {
+    pub fn with(self, state: TaskState, tolerated: bool) -> Self {
         let bit = match state {
+            TaskState::Failed { .. } if tolerated => 0,
             TaskState::Failed { .. }
             | TaskState::Cancelled {
                 reason: Reason::Timeout,
@@ -170,6 +173,9 @@ impl Ends {
             TaskState::Skipped {
                 reason: Reason::UpstreamRejected,
             } => Self::SKIPPED | Self::UPSTREAM_REJECTED,
+            TaskState::Skipped {
+                reason: Reason::NeedsFailed,
+            } => Self::SKIPPED | Self::UPSTREAM_FAILED,
             TaskState::Skipped { .. } => Self::SKIPPED,
             TaskState::Rejected { .. } => Self::REJECTED,
             TaskState::Succeeded { .. } => Self::SUCCEEDED,
@@ -179,25 +185,38 @@ impl Ends {
         Self(self.0 | bit)
     }
 
-    /// Why a task with these needs is skipped; `None`: all succeeded, it may run.
-    pub fn obstacle(self) -> Option<Reason> {
-        if self.0 & (Self::REJECTED | Self::UPSTREAM_REJECTED) != 0 {
-            Some(Reason::UpstreamRejected)
-        } else if self.0 & (Self::FAILED | Self::SKIPPED | Self::CANCELLED) != 0 {
-            Some(Reason::NeedsFailed)
-        } else {
-            None
+    fn has(self, bits: i16) -> bool {
+        self.0 & bits != 0
+    }
+
+    /// Why a task whose needs ended so is skipped; `None`: it may run. What was rejected, and what was skipped for that, is no
+    /// failure; what was skipped because of a failure is one.
+    pub fn obstacle(self, run_if: RunIf) -> Option<Reason> {
+        let failed = self.has(Self::FAILED | Self::UPSTREAM_FAILED);
+        let holds = match run_if {
+            RunIf::AllSucceeded => !self.has(!Self::SUCCEEDED),
+            RunIf::AllDone => true,
+            RunIf::AnyFailed => failed,
+            RunIf::AnySucceeded => self.has(Self::SUCCEEDED),
+        };
+        match run_if {
+            _ if holds => None,
+            RunIf::AnyFailed => Some(Reason::ConditionFalse),
+            _ if self.has(Self::REJECTED | Self::UPSTREAM_REJECTED) => Some(Reason::UpstreamRejected),
+            _ if failed || self.has(Self::CANCELLED) => Some(Reason::NeedsFailed),
+            _ if self.has(Self::SKIPPED) => Some(Reason::NeedsSkipped),
+            // A failure that is tolerated is no success either.
+            _ => Some(Reason::ConditionFalse),
         }
     }
 
     /// How a run ends whose task runs ended so: cancelled > failed > rejected > succeeded.
     pub fn end(self) -> End {
-        let has = |bit| self.0 & bit != 0;
-        if has(Self::CANCELLED) {
+        if self.has(Self::CANCELLED) {
             End::Cancelled
-        } else if has(Self::FAILED) {
+        } else if self.has(Self::FAILED) {
             End::Failed
-        } else if has(Self::REJECTED) {
+        } else if self.has(Self::REJECTED) {
             End::Rejected
         } else {
             End::Succeeded
@@ -252,8 +271,59 @@ mod tests {
             reason: Reason::Declined,
         };
         let done = TaskState::Succeeded { reason: None };
-        assert_eq!(Ends::default().with(done).end(), End::Succeeded);
-        assert_eq!(Ends::default().with(done).with(rejected).end(), End::Rejected);
-        assert_eq!(Ends::default().with(rejected).with(failed).end(), End::Failed);
+        let ends = |states: &[TaskState]| {
+            states
+                .iter()
+                .fold(Ends::default(), |ends, state| ends.with(*state, false))
+        };
+        assert_eq!(ends(&[done]).end(), End::Succeeded);
+        assert_eq!(ends(&[done, rejected]).end(), End::Rejected);
+        assert_eq!(ends(&[rejected, failed]).end(), End::Failed);
+        assert_eq!(Ends::default().with(failed, true).end(), End::Succeeded);
+    }
+
+    #[test]
+    fn every_way_needs_end_and_every_condition_has_its_cell() {
+        let skipped = |reason| TaskState::Skipped { reason };
+        let rejected = TaskState::Rejected {
+            reason: Reason::Declined,
+        };
+        let failed = TaskState::Failed {
+            reason: Reason::Error,
+        };
+        let done = TaskState::Succeeded { reason: None };
+        let needs: [(&str, Vec<TaskState>, bool); 9] = [
+            ("succeeded", vec![done], false),
+            ("failed", vec![failed], false),
+            ("failed, tolerated", vec![failed], true),
+            ("rejected", vec![rejected], false),
+            ("succeeded and failed", vec![done, failed], false),
+            ("succeeded and rejected", vec![done, rejected], false),
+            ("skipped: false", vec![skipped(Reason::ConditionFalse)], false),
+            ("skipped: failure", vec![skipped(Reason::NeedsFailed)], false),
+            (
+                "skipped: rejection",
+                vec![skipped(Reason::UpstreamRejected)],
+                false,
+            ),
+        ];
+        let conditions = [
+            RunIf::AllSucceeded,
+            RunIf::AllDone,
+            RunIf::AnyFailed,
+            RunIf::AnySucceeded,
+        ];
+        let mut table = String::new();
+        for (name, states, tolerated) in needs {
+            let ends = states
+                .iter()
+                .fold(Ends::default(), |ends, state| ends.with(*state, tolerated));
+            for run_if in conditions {
+                let word = format!("{run_if:?}");
+                let cell = ends.obstacle(run_if).map_or("runs", Reason::as_str);
+                table.push_str(&format!("{name:<24} {word:<13} {cell}\n"));
+            }
+        }
+        insta::assert_snapshot!(table);
     }
 }

@@ -9,7 +9,7 @@
 //!    │         │ or woken│    │ └─► running       (parked, and due)
 //!    │         └─────────┼────┘
 //!    ▼                   └─► backoff ─► running
-//! skipped
+//! skipped             (by its needs; by its `when` it comes from running, which is where that is evaluated)
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -160,7 +160,7 @@ impl TaskState {
         use TaskEvent as E;
         Ok(match (self, event) {
             (Self::Blocked, E::Unblocked) => Self::Ready,
-            (Self::Blocked, E::Skipped { reason }) => Self::Skipped { reason },
+            (Self::Blocked | Self::Running, E::Skipped { reason }) => Self::Skipped { reason },
             (Self::Blocked, E::Carried) => Self::Succeeded {
                 reason: Some(Reason::Carried),
             },

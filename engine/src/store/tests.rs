@@ -43,6 +43,9 @@ pub(crate) fn task(name: &str, needs: &[TaskIdx], attempts: u32) -> Task {
         description: None,
         with: json!({}),
         needs: needs.to_vec(),
+        when: None,
+        run_if: crate::graph::RunIf::default(),
+        continue_on_failure: false,
         retry: RetryPolicy {
             attempts,
             ..RetryPolicy::default()

@@ -110,6 +110,15 @@ pub fn render_text(text: &str, scope: &Value) -> Result<String, RenderError> {
     renderer.text(text).map(|value| as_text(&value))
 }
 
+/// Evaluates one expression, written without braces.
+pub fn evaluate(expression: &str, scope: &Value) -> Result<Value, RenderError> {
+    let mut renderer = Renderer {
+        scope: minijinja::Value::from(Serde(scope)),
+        left: OUTPUT_CAP,
+    };
+    renderer.evaluate(expression)
+}
+
 struct Renderer {
     scope: minijinja::Value,
     left: usize,

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use serde_json::Value;
+
 use super::parts::{Expression, Parsed, Piece, Reference, Step, TemplateError};
 
 /// Whether a text holds anything to evaluate or to refuse.
@@ -25,6 +27,37 @@ pub fn parse(text: &str) -> Result<Parsed, TemplateError> {
         pieces.push(Piece::Text(at..text.len()));
     }
     Ok(Parsed { pieces })
+}
+
+/// Reads a text that is one expression, without braces around it. Errors: as those of [`parse`].
+pub fn parse_expression(text: &str) -> Result<Expression, TemplateError> {
+    if has_expression(text) {
+        return fail(
+            "this is an expression already: write it without braces",
+            0..text.len(),
+        );
+    }
+    if text.trim().is_empty() {
+        return fail("empty expression", 0..text.len());
+    }
+    expression(text, 0..text.len())
+}
+
+/// The names that the texts inside `value` refer to; a text that is no template refers to nothing.
+pub fn references(value: &Value) -> Vec<Reference> {
+    match value {
+        Value::String(text) if has_expression(text) => {
+            let parsed = parse(text).unwrap_or_default();
+            let found = parsed.pieces.into_iter().filter_map(|piece| match piece {
+                Piece::Expression(expression) => Some(expression.references),
+                Piece::Text(_) => None,
+            });
+            found.flatten().collect()
+        }
+        Value::Array(items) => items.iter().flat_map(references).collect(),
+        Value::Object(map) => map.values().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn fail<T>(message: impl Into<String>, range: Range<usize>) -> Result<T, TemplateError> {

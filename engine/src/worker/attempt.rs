@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
+use super::scope::{run_time, scope};
 use super::{Shared, Stop, StopSwitch, child, gate, inside, leftovers};
 use crate::clock;
 use crate::graph::Flow;
@@ -28,6 +28,8 @@ const OUTPUT_CAP: usize = 1 << 20;
 pub(super) enum End {
     /// With the plugin's outputs.
     Outputs(Value),
+    /// Before it began: its `when` is false.
+    Unneeded,
     /// At its gate, with a sentence for each rule that made it so.
     Gate(Box<Reached>, Vec<String>),
 }
@@ -77,12 +79,29 @@ async fn go(shared: &Arc<Shared>, claim: &Claim, stop: &StopSwitch) -> Result<En
         scope: scope(claim, &around),
         around,
     };
+    if !is_needed(claim, &attempting.scope)? {
+        return Ok(End::Unneeded);
+    }
     match &claim.task().gate {
         Some(gate) => gate::pass(&attempting, gate).await,
         None => {
             let prepared = attempting.prepare().await?;
             attempting.run(prepared).await.map(End::Outputs)
         }
+    }
+}
+
+/// What `when` comes to.
+fn is_needed(claim: &Claim, scope: &Value) -> Result<bool, TaskError> {
+    let Some(when) = &claim.task().when else {
+        return Ok(true);
+    };
+    match template::evaluate(when, scope) {
+        Ok(Value::Bool(needed)) => Ok(needed),
+        Ok(other) => Err(TaskError::fail(format_args!(
+            "`when` must be true or false, but `{when}` is {other}"
+        ))),
+        Err(error) => Err(TaskError::fail_chain(&error)),
     }
 }
 
@@ -102,6 +121,7 @@ fn report(claim: &Claim, result: Result<End, TaskError>, stop: Option<Stop>) -> 
     };
     match result {
         Ok(End::Outputs(outputs)) => report.outputs = Some(outputs),
+        Ok(End::Unneeded) => report.outcome = Outcome::Unneeded,
         Ok(End::Gate(reached, why)) => {
             let closed = Outcome::Rejected {
                 reason: Reason::RuleFailed,
@@ -216,32 +236,6 @@ fn environment(
         env.insert(name.clone(), value);
     }
     Ok(env)
-}
-
-/// What `{{ … }}` may name.
-fn scope(claim: &Claim, around: &Surroundings) -> Value {
-    let vars: Map<String, Value> = claim
-        .flow
-        .vars
-        .iter()
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
-    json!({
-        "params": around.params,
-        "vars": vars,
-        "tasks": around.outputs,
-        "run": {
-            "id": claim.run,
-            "flow": claim.flow.name,
-            "trigger": around.trigger,
-            "scheduled_for": around.scheduled_for,
-            "time": run_time(around),
-        },
-    })
-}
-
-fn run_time(around: &Surroundings) -> Timestamp {
-    around.scheduled_for.unwrap_or(around.created_at)
 }
 
 fn identity(claim: &Claim, around: &Surroundings) -> Attempt {

@@ -6,6 +6,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod conditions;
 mod ends;
 mod gates;
 
@@ -169,6 +170,9 @@ fn task(name: &str, needs: &[u32], (uses, with): (&str, serde_json::Value)) -> T
         description: None,
         with,
         needs: needs.to_vec(),
+        when: None,
+        run_if: crate::graph::RunIf::default(),
+        continue_on_failure: false,
         retry,
         timeout: None,
         gate: None,

@@ -9,14 +9,17 @@ use super::super::decode::{Doc, Node, Text, kind};
 use super::super::diagnostic::Problem;
 use super::super::suggest;
 use super::names::Names;
+use crate::graph::RunIf;
 use crate::schema::{self, Types};
-use crate::template::{has_expression, parse};
+use crate::template::{Expression, has_expression, parse};
 
 /// Fits literals and references into schemas.
 #[derive(Clone, Copy)]
 pub(super) struct Fitter<'c, 'd> {
     pub doc: Doc<'d>,
     pub names: &'c Names<'d>,
+    /// When the task runs that what is fitted belongs to; `None`: null is as good as any value there.
+    pub run_if: Option<RunIf>,
 }
 
 /// Where a table stands and what it is called.
@@ -120,13 +123,26 @@ impl<'d> Fitter<'_, 'd> {
                 schema::describe(schema)
             );
             let problem = Problem::new("reference-type", text.span.clone(), message);
-            return (!fits).then(|| problem.help("make the expression the whole string: \"{{ … }}\""));
+            if fits {
+                return self.doubts_in(text, &parsed);
+            }
+            return Some(problem.help("make the expression the whole string: \"{{ … }}\""));
         };
+        self.expression(text, whole, (schema, label))
+    }
+
+    /// An expression that yields a value: the type of a bare reference is known, that of any other is not.
+    pub(super) fn expression(
+        &self,
+        text: &Text,
+        whole: &Expression,
+        (schema, label): (&Value, &str),
+    ) -> Option<Problem> {
         let reference = whole.references.first().filter(|_| whole.bare)?;
-        let found = self.names.lookup(reference).ok().flatten()?;
-        if schema::could_fit(found, schema) {
-            return None;
-        }
+        let found = self.names.lookup(reference).ok()?;
+        let Some(found) = found.filter(|found| !schema::could_fit(found, schema)) else {
+            return self.doubt(text, reference, (schema, label));
+        };
         let message = format!(
             "`{label}` must be {}, but `{reference}` is {}",
             schema::describe(schema),

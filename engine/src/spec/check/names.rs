@@ -25,6 +25,8 @@ pub(super) struct Facts<'d> {
     pub plugin: Option<&'d Arc<dyn ErasedPlugin>>,
     /// Its `with` as JSON, unrendered.
     pub with: Value,
+    /// Its failure does not count: what needs it runs even then.
+    pub tolerated: bool,
     /// Schema of its outputs; `None`: not known.
     outputs: Option<Cow<'d, Value>>,
 }
@@ -255,6 +257,7 @@ fn facts<'d>(checker: Checker<'d>, task: &RawTask<'d>) -> Facts<'d> {
         name: task.name.value.clone(),
         plugin,
         with,
+        tolerated: task.continue_on_failure,
         outputs,
     }
 }

@@ -52,6 +52,7 @@ pub(super) fn named_files(checker: Checker<'_>, task: &RawTask<'_>) -> BTreeMap<
 
 /// The task as it is stored; `None` only where a problem was noted.
 pub(super) fn seal(task: RawTask<'_>, facts: &Facts<'_>, edges: &[Edge], files: Vec<String>) -> Option<Task> {
+    let run_if = task.run_if();
     let needs: BTreeSet<TaskIdx> = edges.iter().map(|edge| edge.to).collect();
     let gate = task.gate.map(|gate| Gate {
         rules: gate.rules,
@@ -68,6 +69,9 @@ pub(super) fn seal(task: RawTask<'_>, facts: &Facts<'_>, edges: &[Edge], files: 
         description: task.description,
         with: facts.with.clone(),
         needs: needs.into_iter().collect(),
+        when: task.when.map(|when| when.value),
+        run_if,
+        continue_on_failure: task.continue_on_failure,
         retry: task.retry,
         timeout: task.timeout,
         gate,

@@ -14,10 +14,10 @@ use super::Checker;
 use super::fit::{Fitter, Place, missing};
 use super::names::{Facts, Names};
 use super::seal::{named_files, seal};
-use crate::graph::{Task, find_cycles};
+use crate::graph::{RunIf, Task, find_cycles};
 use crate::id::{TaskIdx, TaskName};
 use crate::plugin::{ErasedPlugin, Objection};
-use crate::template::{Reference, has_expression, parse};
+use crate::template::{Reference, TemplateError, has_expression, parse, parse_expression};
 
 /// A need and the place it comes from.
 pub(super) struct Edge {
@@ -46,6 +46,9 @@ pub(super) fn check<'d>(
         })
         .collect();
     report_cycles(checker, names, &edges);
+    for (task, _) in raw.iter().zip(&edges).filter(|(_, edges)| edges.is_empty()) {
+        idle_condition(checker, task);
+    }
     let mut files = BTreeMap::new();
     let mut tasks = Vec::with_capacity(raw.len());
     for (idx, task) in raw.into_iter().enumerate() {
@@ -81,6 +84,20 @@ fn distinct(checker: Checker<'_>, tasks: &[RawTask<'_>]) {
     }
 }
 
+/// `run_if` of a task that needs nothing: there is no end that it could ask for.
+fn idle_condition(checker: Checker<'_>, task: &RawTask<'_>) {
+    let asked = task.run_if.as_ref();
+    let Some((_, span)) = asked.filter(|(run_if, _)| *run_if != RunIf::AllSucceeded) else {
+        return;
+    };
+    let message = format!("`run_if` has no effect: task `{}` needs nothing", task.name.value);
+    let problem = Problem::new("impossible-bound", span.clone(), message);
+    checker
+        .doc
+        .problems
+        .add(problem.help("name the tasks whose ends it asks for: needs = [\"…\"]"));
+}
+
 /// The checks of one task.
 struct TaskCheck<'c, 'd> {
     checker: Checker<'d>,
@@ -93,11 +110,15 @@ impl<'d> TaskCheck<'_, 'd> {
     fn run(&self) -> Vec<Edge> {
         let mut edges = self.written_needs();
         self.plugin_and_input();
+        self.texts_without_null();
         if let Some(node) = self.task.with {
             self.references_in(node, &mut edges);
         }
         for (_, value) in &self.task.env {
             self.references(value, &mut edges);
+        }
+        if let Some(when) = &self.task.when {
+            self.condition(when, &mut edges);
         }
         if let Some(gate) = &self.task.gate {
             for subject in &gate.subjects {
@@ -109,6 +130,24 @@ impl<'d> TaskCheck<'_, 'd> {
             }
         }
         edges
+    }
+
+    /// What becomes a text whatever it refers to.
+    fn texts_without_null(&self) {
+        let fitter = self.fitter(Some(self.task.run_if()));
+        let message = self.task.gate.iter().filter_map(|gate| gate.message.as_ref());
+        let texts = self.task.env.iter().map(|(_, value)| value).chain(message);
+        texts
+            .filter_map(|text| fitter.doubts(text))
+            .for_each(|problem| self.checker.doc.problems.add(problem));
+    }
+
+    fn fitter(&self, run_if: Option<RunIf>) -> Fitter<'_, 'd> {
+        Fitter {
+            doc: self.checker.doc,
+            names: self.names,
+            run_if,
+        }
     }
 
     fn written_needs(&self) -> Vec<Edge> {
@@ -157,10 +196,7 @@ impl<'d> TaskCheck<'_, 'd> {
                 .add_unknown(problem, &uses.value, known.iter().copied());
             return;
         };
-        let fitter = Fitter {
-            doc: self.checker.doc,
-            names: self.names,
-        };
+        let fitter = self.fitter(Some(self.task.run_if()));
         let input = &plugin.descriptor().input;
         let found = match self.task.with.map(|node| (node.span(), node.get_ref())) {
             Some((span, DeValue::Table(table))) => {
@@ -242,11 +278,29 @@ impl<'d> TaskCheck<'_, 'd> {
                     self.reference(text, reference, edges);
                 }
             }
-            Err(error) => doc.report(
-                "bad-template",
-                doc.place(text, error.range.clone()),
-                error.message,
-            ),
+            Err(error) => self.no_template(text, error),
+        }
+    }
+
+    fn no_template(&self, text: &Text, error: TemplateError) {
+        let doc = self.checker.doc;
+        let place = doc.place(text, error.range);
+        doc.report("bad-template", place, error.message);
+    }
+
+    /// `when`: an expression that yields true or false.
+    fn condition(&self, text: &Text, edges: &mut Vec<Edge>) {
+        let expression = match parse_expression(&text.value) {
+            Ok(expression) => expression,
+            Err(error) => return self.no_template(text, error),
+        };
+        for reference in &expression.references {
+            self.reference(text, reference, edges);
+        }
+        let boolean = json!({"type": "boolean"});
+        let fitter = self.fitter(Some(self.task.run_if()));
+        if let Some(problem) = fitter.expression(text, &expression, (&boolean, "when")) {
+            self.checker.doc.problems.add(problem);
         }
     }
 
@@ -290,10 +344,8 @@ impl<'d> TaskCheck<'_, 'd> {
             return;
         }
         let judged = json!({"type": ["number", "object"]});
-        let fitter = Fitter {
-            doc,
-            names: self.names,
-        };
+        // What is null closes the gate.
+        let fitter = self.fitter(None);
         if let Some(problem) = fitter.template(text, &judged, "what a rule judges") {
             doc.problems.add(Problem {
                 message: problem.message.replacen('`', "", 2),

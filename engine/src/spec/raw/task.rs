@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::decode::{Doc, Node, Section, Text};
 use super::gate::{self, RawGate};
-use crate::graph::OnWorkerLost;
+use crate::graph::{OnWorkerLost, RunIf};
 use crate::retry::RetryPolicy;
 
 /// A task as decoded.
@@ -16,6 +16,9 @@ pub(in crate::spec) struct RawTask<'d> {
     pub description: Option<String>,
     pub with: Option<Node<'d>>,
     pub needs: Vec<Text>,
+    pub when: Option<Text>,
+    pub run_if: Option<(RunIf, Range<usize>)>,
+    pub continue_on_failure: bool,
     pub retry: RetryPolicy,
     pub timeout: Option<Duration>,
     pub gate: Option<RawGate>,
@@ -24,11 +27,23 @@ pub(in crate::spec) struct RawTask<'d> {
     pub files: Vec<Text>,
 }
 
-const KEYS: [&str; 10] = [
+impl RawTask<'_> {
+    /// When it runs.
+    pub fn run_if(&self) -> RunIf {
+        self.run_if
+            .as_ref()
+            .map_or_else(RunIf::default, |(run_if, _)| *run_if)
+    }
+}
+
+const KEYS: [&str; 13] = [
     "uses",
     "description",
     "with",
     "needs",
+    "when",
+    "run_if",
+    "continue_on_failure",
     "retry",
     "timeout",
     "gate",
@@ -36,6 +51,7 @@ const KEYS: [&str; 10] = [
     "on_worker_lost",
     "files",
 ];
+pub(in crate::spec) const RUN_IFS: [&str; 4] = ["all_succeeded", "all_done", "any_failed", "any_succeeded"];
 const RETRY_KEYS: [&str; 5] = ["attempts", "delay", "backoff", "max_delay", "jitter"];
 
 pub(super) fn decode<'d>(doc: Doc<'d>, name: Text, node: Node<'d>) -> Option<RawTask<'d>> {
@@ -49,6 +65,11 @@ pub(super) fn decode<'d>(doc: Doc<'d>, name: Text, node: Node<'d>) -> Option<Raw
         description: section.text("description").map(|t| t.value),
         with,
         needs: section.texts("needs"),
+        when: section.text("when"),
+        run_if: section
+            .choice("run_if", &RUN_IFS)
+            .map(|run_if| (run_if, section.span_of("run_if"))),
+        continue_on_failure: section.boolean("continue_on_failure").unwrap_or(false),
         retry: section
             .get("retry")
             .map_or_else(RetryPolicy::default, |node| retry(doc, node)),

@@ -27,18 +27,104 @@ fn every_problem_of_a_file_is_told_at_once() {
 #[test]
 fn keys_of_later_versions_are_unknown() {
     let found = problems(
-        "[tasks.a]\nuses = \"data_pull\"\nwith = { source = \"s\", days = 1 }\npool = \"gpu\"\nwhen = \"true\"\n",
+        "[tasks.a]\nuses = \"data_pull\"\nwith = { source = \"s\", days = 1 }\npool = \"gpu\"\nexecutor = \"ray\"\n",
     );
     assert_eq!(
         found,
         [
             "unknown-key: unknown key `pool` in task `a`",
-            "unknown-key: unknown key `when` in task `a`"
+            "unknown-key: unknown key `executor` in task `a`"
         ]
     );
     assert_eq!(
         problems("[[notify]]\non = [\"failed\"]\n"),
         ["unknown-key: unknown key `notify` in a flow file"]
+    );
+}
+
+#[test]
+fn conditions_are_words_and_ask_for_the_ends_of_something() {
+    let run_if = |lines: &str| {
+        problems(&format!(
+            "[tasks.a]\nuses = \"data_pull\"\nwith = {{ source = \"s\", days = 1 }}\n{lines}\n"
+        ))
+    };
+    assert_eq!(
+        run_if("needs = [\"base\"]\nrun_if = \"all_done\""),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        run_if("needs = [\"base\"]\nrun_if = \"always\""),
+        ["wrong-value: `run_if` knows no \"always\""]
+    );
+    assert_eq!(
+        run_if("run_if = \"any_failed\""),
+        ["impossible-bound: `run_if` has no effect: task `a` needs nothing"]
+    );
+    assert_eq!(
+        run_if("continue_on_failure = \"yes\""),
+        ["wrong-type: `continue_on_failure` must be true or false, this is a string"]
+    );
+}
+
+#[test]
+fn a_condition_is_one_expression_of_known_names_that_can_be_true() {
+    let when = |text: &str| {
+        problems(&format!(
+            "[params.full]\ntype = \"boolean\"\ndefault = true\n[params.p]\ntype = \"string\"\ndefault = \"d\"\n[tasks.a]\nuses = \"data_pull\"\nwith = {{ source = \"s\", days = 1 }}\nwhen = \"{text}\"\n"
+        ))
+    };
+    for right in [
+        "params.full",
+        "params.p == 'd' and not params.full",
+        "tasks.base.events.size > 0",
+        "run.trigger != 'schedule'",
+    ] {
+        assert_eq!(when(right), Vec::<String>::new(), "{right}");
+    }
+    assert_eq!(
+        when("params.p"),
+        ["reference-type: `when` must be a boolean, but `params.p` is a string"]
+    );
+    assert_eq!(when("params.ful"), ["unknown-param: there is no param `ful`"]);
+    assert_eq!(
+        when("{{ params.full }}"),
+        ["bad-template: this is an expression already: write it without braces"]
+    );
+    assert_eq!(when("tasks.a.events.size > 0"), ["cycle: cycle: a → a"]);
+    assert_eq!(when(" "), ["bad-template: empty expression"]);
+    assert!(when("params.full and")[0].starts_with("bad-template: unexpected end"));
+}
+
+#[test]
+fn what_may_be_null_stands_only_where_null_may() {
+    let pull = |keys: &str, source: &str| {
+        problems(&format!(
+            "[tasks.first]\nuses = \"data_pull\"\nwith = {{ source = \"s\", days = 1 }}\n{keys}\n[tasks.a]\nuses = \"data_pull\"\nwith = {{ source = \"{source}\", days = 1 }}\n"
+        ))
+    };
+    let uri = "{{ tasks.first.events.uri }}";
+    assert_eq!(pull("", uri), Vec::<String>::new());
+    assert_eq!(
+        pull("continue_on_failure = true", uri),
+        [
+            "maybe-absent: `source` must be a string, but `tasks.first.events.uri` is null when task `first` does not succeed"
+        ]
+    );
+    assert_eq!(
+        pull("continue_on_failure = true", "x{{ tasks.first.events.uri }}"),
+        [
+            "maybe-absent: `tasks.first.events.uri` is null when task `first` does not succeed, and a text cannot hold that"
+        ]
+    );
+    let otherwise = "{{ tasks.first.events.uri if tasks.first.events.uri is not none else 's' }}";
+    assert_eq!(
+        pull("continue_on_failure = true", otherwise),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        with("uses = \"data_pull\"\nwith = { source = \"{{ tasks.base.events.uri }}\", days = 1 }\nrun_if = \"any_succeeded\"\nenv = { A = \"{{ tasks.base.events.uri }}\" }").len(),
+        2
     );
 }
 
