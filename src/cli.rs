@@ -9,6 +9,7 @@ mod ledger;
 mod logs;
 mod models;
 mod plugins;
+mod pool;
 mod run;
 mod run_task;
 mod runs;
@@ -18,6 +19,7 @@ mod show;
 mod stop;
 mod target;
 mod user;
+mod why;
 
 use std::process::ExitCode;
 
@@ -66,6 +68,8 @@ enum Verb {
     Runs(runs::Runs),
     /// Show one run as a tree
     Show(show::Show),
+    /// Say what each unfinished task of a run waits for
+    Why(why::Arguments),
     /// Show what the tasks of a run printed
     Logs(logs::Logs),
     /// Stop a run
@@ -80,6 +84,8 @@ enum Verb {
     Reject(decide::Decide),
     /// Schedules: list, pause, resume, when they fire next, and what they mean
     Schedule(schedule::Schedule),
+    /// Pools: how many task runs hold a slot at once, and who holds them
+    Pool(pool::Arguments),
     /// Registered models and where their aliases point
     Models(models::Models),
     /// The record of decisions: verify its chain, export it
@@ -165,6 +171,8 @@ async fn carry_out(verb: Verb, session: &Session) -> Ended {
         Verb::Run(args) => run::run(args, session).await,
         Verb::Runs(args) => runs::list(args, session).await,
         Verb::Show(args) => show::run(args, session).await,
+        Verb::Why(args) => why::run(args, session).await,
+        Verb::Pool(args) => pool::run(args, session).await,
         Verb::Logs(args) => logs::run(args, session).await,
         Verb::Cancel(args) => stop::cancel(args, session).await,
         Verb::Retry(args) => stop::retry(args, session).await,

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tidegate_engine::graph::EVERY_QUEUE;
+use tidegate_engine::id::TaskName;
 use toml::{Table, Value};
 
 pub use environment::Environment;
@@ -113,6 +115,19 @@ impl Settings {
                 self.database.connections < 4,
             ),
         ];
+        let queues = self.worker.queues.iter().flatten();
+        for queue in queues.filter(|queue| *queue != EVERY_QUEUE) {
+            TaskName::new(queue.as_str()).map_err(|error| ConfigError::Variable {
+                name: "TIDEGATE_WORKER__QUEUES (worker.queues)".to_owned(),
+                why: format!("`{queue}` is no queue: {error}"),
+            })?;
+        }
+        if self.worker.queues.as_ref().is_some_and(Vec::is_empty) {
+            return Err(ConfigError::Variable {
+                name: "TIDEGATE_WORKER__QUEUES (worker.queues)".to_owned(),
+                why: "is empty: a worker serves at least one queue, or all with [\"*\"]".to_owned(),
+            });
+        }
         for (name, wrong) in none {
             if wrong {
                 return Err(ConfigError::Variable {

@@ -8,6 +8,7 @@ mod tracing;
 
 use std::net::SocketAddr;
 
+use tidegate_engine::graph::DEFAULT_QUEUE;
 use tidegate_engine::plugin::chain;
 use tidegate_engine::scheduler::{self, SchedulerConfig};
 use tidegate_engine::store::Store;
@@ -133,7 +134,10 @@ fn worker_config(config: &Config, url: Option<String>) -> WorkerConfig {
     env.extend(url.map(|url| ("TIDEGATE_URL".to_owned(), url)));
     WorkerConfig {
         name: settings.name.clone().unwrap_or_else(host_and_process),
-        queues: vec!["default".to_owned()],
+        queues: settings
+            .queues
+            .clone()
+            .unwrap_or_else(|| vec![DEFAULT_QUEUE.to_owned()]),
         slots: settings.slots,
         home: config.home.clone(),
         env,

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod demo;
+mod limits;
 mod local;
 mod offline;
 mod runs;

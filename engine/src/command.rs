@@ -6,6 +6,7 @@
 mod decide;
 mod flows;
 mod people;
+mod pools;
 mod runs;
 mod schedules;
 
@@ -19,6 +20,7 @@ use uuid::Uuid;
 pub use decide::{Choice, Decision, decide};
 pub use flows::{apply, prune};
 pub use people::{add_person, set_roles};
+pub use pools::{LARGEST_POOL, remove_pool, set_pool};
 pub use runs::{Request, Triggered, cancel, retry, trigger};
 pub use schedules::pause_schedule;
 

@@ -3,6 +3,8 @@
 //! A [`Graph`] is acyclic by construction: the only ways to get one are [`Graph::new`] and deserialising, which goes
 //! through it.
 
+mod placement;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use crate::id::{FlowName, ScheduleName, TaskIdx, TaskName};
 use crate::plugin::Isolation;
 use crate::retry::RetryPolicy;
 use crate::template::{self, Reference};
+
+pub use placement::{DEFAULT_QUEUE, EVERY_QUEUE, MOST_URGENT, Placement};
 
 /// A flow after all checks: immutable, stored as JSON with its version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -180,6 +184,9 @@ pub struct Task {
     pub env: BTreeMap<String, String>,
     /// What happens when its worker is lost.
     pub on_worker_lost: OnWorkerLost,
+    /// Its queue, priority and pool.
+    #[serde(default)]
+    pub placement: Placement,
     /// Where the plugin runs.
     pub isolation: Isolation,
     /// Files of the version that lie in the attempt's folder.

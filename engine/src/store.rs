@@ -9,7 +9,7 @@
 //!
 //! # Lock order
 //!
-//! flow → schedule → run → task run → ready → lease → approval → model → ledger; several of one kind by id.
+//! flow → pool → schedule → run → task run → ready → lease → slot → approval → model → ledger; several of one kind by id.
 
 pub mod advance;
 pub mod approvals;
@@ -30,6 +30,7 @@ pub mod models;
 pub mod orders;
 mod passwords;
 pub mod people;
+pub mod pools;
 pub mod read;
 mod retention;
 mod retries;

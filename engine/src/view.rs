@@ -7,6 +7,7 @@ mod flow;
 mod model;
 mod run;
 mod staff;
+mod why;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,8 @@ pub use decision::{Approval, LedgerBreak, LedgerEntry, LedgerReport, Vote};
 pub use flow::{FlowSummary, Schedule, Tick};
 pub use model::{Alias, AliasMove, Model, ModelVersion};
 pub use run::{Artifact, Event, GateResult, LogLine, MetricSeries, Run, RunSummary, TaskRun, Wait};
-pub use staff::{Person, Worker};
+pub use staff::{Person, Pool, SlotHolder, Worker};
+pub use why::{Obstacle, Why};
 
 /// One page of a list; `next` is the cursor of the page after it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -196,6 +196,9 @@ async fn claim_round(shared: &Arc<Shared>) -> Result<(), StoreError> {
 async fn drain(shared: &Arc<Shared>) {
     // From here on no task is handed over: what is given back must not come back.
     shared.draining.store(true, Ordering::Release);
+    if let Err(error) = shared.store.note_draining(shared.id).await {
+        tracing::debug!(%error, "nobody is told that this worker drains");
+    }
     let patience = clock::monotonic() + shared.config.drain;
     while clock::monotonic() < patience && !lock(&shared.running).is_empty() {
         clock::sleep(Duration::from_millis(50)).await;
@@ -228,6 +231,7 @@ impl Shared {
             worker: self.id,
             queues: self.config.queues.clone(),
             slots,
+            crowded: self.free_slots() == 0,
         }
     }
 

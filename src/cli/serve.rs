@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use tidegate_engine::clock;
 use tidegate_engine::command::Role;
+use tidegate_engine::graph::EVERY_QUEUE;
+use tidegate_engine::id::TaskName;
 use tidegate_engine::store::Store;
 use tidegate_engine::store::migrate::Standing;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +45,9 @@ pub struct Server {
 /// Arguments of `worker`.
 #[derive(Debug, Args)]
 pub struct Worker {
+    /// A queue to serve, repeatable; `*` serves all [default: default]
+    #[arg(long = "queue", value_name = "QUEUE", value_parser = queue)]
+    queues: Vec<String>,
     /// Task runs at once
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     slots: Option<u32>,
@@ -75,6 +80,9 @@ pub async fn worker(args: Worker, session: &Session) -> Ended {
     if let Some(slots) = args.slots {
         config.settings.worker.slots = slots;
     }
+    if !args.queues.is_empty() {
+        config.settings.worker.queues = Some(args.queues);
+    }
     let store = production_store(&config).await?;
     let stop = CancellationToken::new();
     stop_on_signal(&stop, ENDING)?;
@@ -86,6 +94,13 @@ pub async fn worker(args: Worker, session: &Session) -> Ended {
     tracing::info!(slots, "worker is up");
     house.live().await?;
     Ok(code::DONE)
+}
+
+fn queue(text: &str) -> Result<String, String> {
+    if text != EVERY_QUEUE {
+        TaskName::new(text).map_err(|error| error.to_string())?;
+    }
+    Ok(text.to_owned())
 }
 
 async fn production_store(config: &Config) -> Result<Store, Failure> {

@@ -33,7 +33,8 @@ pub async fn run(args: Show, session: &Session) -> Ended {
     if args.output == Output::Json {
         return say_json(&shown);
     }
-    let lines = tree::lines(&shown, clock::now());
+    let why = backend.store.why(&shown).await?;
+    let lines = tree::lines_with(&shown, &why, clock::now());
     say(&lines
         .iter()
         .map(|line| line.show(session.term.color) + "\n")

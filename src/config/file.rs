@@ -22,13 +22,14 @@ pub struct Settings {
 }
 
 /// Sections and their keys, for hints about variables.
-pub(super) const KEYS: [(&str, &str); 9] = [
+pub(super) const KEYS: [(&str, &str); 10] = [
     ("database", "url"),
     ("database", "connections"),
     ("web", "bind"),
     ("web", "url"),
     ("worker", "name"),
     ("worker", "slots"),
+    ("worker", "queues"),
     ("worker", "drain"),
     ("worker", "env"),
     ("postgres", "bin"),
@@ -82,6 +83,8 @@ pub struct Worker {
     pub name: Option<String>,
     /// Task runs at once.
     pub slots: u32,
+    /// Queues that it serves; `["*"]`: all. Else `default` only, in `dev`, `demo` and `run FILE` all.
+    pub queues: Option<Vec<String>>,
     /// How long running task runs may take to end when the worker is told to stop.
     #[serde(with = "tidegate_engine::duration::text")]
     pub drain: Duration,
@@ -94,6 +97,7 @@ impl Default for Worker {
         Self {
             name: None,
             slots: 4,
+            queues: None,
             drain: Duration::from_secs(30),
             env: BTreeSet::new(),
         }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tidegate_engine::embedded::{self, Embedded};
+use tidegate_engine::graph::EVERY_QUEUE;
 use tokio_util::sync::CancellationToken;
 
 use super::{House, interrupted, listen};
@@ -33,7 +34,10 @@ impl Local {
     /// Starts PostgreSQL, brings the schema up to date; no role runs yet. All of it ends with `stop`, which must hear signals by
     /// now: PostgreSQL would outlive a process that is killed here.
     pub async fn open(mut config: Config, stop: CancellationToken) -> Result<Self, Failure> {
-        config.settings.worker.drain = config.settings.worker.drain.min(DRAIN);
+        let worker = &mut config.settings.worker;
+        worker.drain = worker.drain.min(DRAIN);
+        // There is no other worker that could.
+        worker.queues.get_or_insert_with(|| vec![EVERY_QUEUE.to_owned()]);
         backend::refuse_server(&config)?;
         let options = embedded::Options {
             home: config.home.clone(),

@@ -1,7 +1,7 @@
 //! A run as a tree of lines: the run, its task runs, and beneath each what there is to say about it.
 
 use jiff::Timestamp;
-use tidegate_engine::view::{GateResult, Run, TaskRun};
+use tidegate_engine::view::{GateResult, Obstacle, Run, TaskRun, Why};
 
 use crate::term::{Style, cut, harmless, paint, style_of};
 use crate::words::{distance, short, took};
@@ -53,7 +53,14 @@ fn harmless_inside(text: &str) -> String {
 
 /// The lines of a run.
 pub fn lines(run: &Run, now: Timestamp) -> Vec<Line> {
+    lines_with(run, &Why::default(), now)
+}
+
+/// The lines of a run, with what it and its ready task runs wait for.
+pub fn lines_with(run: &Run, why: &Why, now: Timestamp) -> Vec<Line> {
     let mut lines = vec![head(run, now)];
+    let queued = why.sentence.as_ref().filter(|_| run.summary.state == "queued");
+    lines.extend(queued.map(|sentence| Line::default().add(format!("  {sentence}"), Style::Yellow)));
     let width = run
         .tasks
         .iter()
@@ -69,12 +76,20 @@ pub fn lines(run: &Run, now: Timestamp) -> Vec<Line> {
             ("├─ ", "│  ")
         };
         lines.push(task_line(task, (branch, width), now));
-        lines.extend(notes(run, task, now).into_iter().map(|(text, style)| {
-            Line::default()
-                .add(stem, Style::Dim)
-                .add("    ", Style::Plain)
-                .add(text, style)
-        }));
+        let ready = |wait: &&Obstacle| wait.task == task.name && task.state == "ready";
+        let wait = why.tasks.iter().find(ready);
+        let wait = wait.map(|wait| (wait.sentence.clone(), Style::Yellow));
+        lines.extend(
+            notes(run, task, now)
+                .into_iter()
+                .chain(wait)
+                .map(|(text, style)| {
+                    Line::default()
+                        .add(stem, Style::Dim)
+                        .add("    ", Style::Plain)
+                        .add(text, style)
+                }),
+        );
     }
     lines
 }

@@ -3,6 +3,7 @@
 mod approvals;
 mod catalog;
 mod openapi;
+mod pools;
 mod runs;
 mod stream;
 
@@ -37,6 +38,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/me", "Who is signed in, with which grants", me),
     ];
     routes.extend(catalog::routes());
+    routes.extend(pools::routes());
     routes.extend(runs::routes());
     routes.extend(approvals::routes());
     routes

@@ -78,6 +78,13 @@ impl Route {
         }
     }
 
+    pub(crate) fn for_admins(self) -> Self {
+        Self {
+            access: Access::Role(Role::Admin),
+            ..self
+        }
+    }
+
     pub(crate) fn answering(self, answers: &'static [u16]) -> Self {
         Self { answers, ..self }
     }

@@ -41,6 +41,7 @@ fn graph_of(shape: &[Vec<bool>], traits: &[Traits], attempts: u32) -> Graph {
         gate: None,
         env: BTreeMap::new(),
         on_worker_lost: OnWorkerLost::Retry,
+        placement: crate::graph::Placement::default(),
         isolation: Isolation::Inline,
         files: Vec::new(),
     });

@@ -135,6 +135,7 @@ impl Site {
             worker: uuid::Uuid::nil(),
             queues: vec!["default".to_owned()],
             slots: 9,
+            crowded: false,
         };
         self.store.claim(claimer, now).await.unwrap()
     }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::raw::{MISSED, OVERLAPS, PARAM_TYPES, RUN_IFS};
+use crate::graph::MOST_URGENT;
 use crate::plugin::Registry;
 
 /// JSON Schema (2020-12) of a flow file with the plugins of `registry`. An editor's help, not the check: where a value is
@@ -52,8 +53,14 @@ fn flow() -> Value {
             "expected": duration("A run that takes longer is overdue; nothing is stopped"),
             "overlap": {"enum": OVERLAPS, "default": "skip", "description": "What a tick does at max_active"},
             "max_active": {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 1},
+            "priority": priority("Of its tasks that have none of their own"),
         }),
     )
+}
+
+fn priority(about: &str) -> Value {
+    let about = format!("{about}; a point is worth a minute of waiting");
+    json!({"type": "integer", "minimum": -MOST_URGENT, "maximum": MOST_URGENT, "description": about})
 }
 
 fn schedule() -> Value {
@@ -109,6 +116,9 @@ fn task(registry: &Registry) -> Value {
             "gate": gate(),
             "env": {"type": "object", "additionalProperties": {"type": "string"}},
             "on_worker_lost": {"enum": ["retry", "fail"], "default": "retry"},
+            "queue": text("Only workers that serve it run the task; default \"default\""),
+            "priority": priority("Before whom it goes; default its flow's"),
+            "pool": text("Pool of which it holds a slot while it runs"),
             "files": texts("Files that lie in the attempt's folder"),
         }),
     );

@@ -36,6 +36,7 @@ pub(super) struct Head {
     pub expected: Option<Duration>,
     pub overlap: Overlap,
     pub max_active: u32,
+    pub priority: i32,
 }
 
 /// A `[[schedule]]`.
@@ -51,7 +52,7 @@ pub(super) struct RawSchedule<'d> {
 }
 
 pub(super) const ROOT_KEYS: [&str; 5] = ["flow", "schedule", "params", "vars", "tasks"];
-const FLOW_KEYS: [&str; 8] = [
+const FLOW_KEYS: [&str; 9] = [
     "name",
     "description",
     "owner",
@@ -60,6 +61,7 @@ const FLOW_KEYS: [&str; 8] = [
     "expected",
     "overlap",
     "max_active",
+    "priority",
 ];
 const SCHEDULE_KEYS: [&str; 7] = [
     "name",
@@ -89,8 +91,10 @@ pub(super) fn decode<'d>(doc: Doc<'d>, root: &'d DeTable<'d>) -> Raw<'d> {
             .into_iter()
             .flat_map(|section| section.entries().collect::<Vec<_>>())
     };
+    let head = head(&root);
+    let tasks = tasks(&root, (entries("tasks", "[tasks]").collect(), head.priority));
     Raw {
-        head: head(&root),
+        head,
         schedules: root
             .tables("schedule")
             .into_iter()
@@ -100,7 +104,7 @@ pub(super) fn decode<'d>(doc: Doc<'d>, root: &'d DeTable<'d>) -> Raw<'d> {
             .filter_map(|(key, node)| param::decode(doc, key, node))
             .collect(),
         vars: entries("vars", "[vars]").collect(),
-        tasks: tasks(&root, entries("tasks", "[tasks]").collect()),
+        tasks,
     }
 }
 
@@ -144,6 +148,7 @@ fn head(root: &Section<'_>) -> Head {
         expected,
         overlap: flow.choice("overlap", &OVERLAPS).unwrap_or_default(),
         max_active: flow.count("max_active", 1..10_001).unwrap_or(1),
+        priority: task::priority(&flow).unwrap_or_default(),
     }
 }
 
@@ -163,7 +168,8 @@ fn schedule<'d>(doc: Doc<'d>, node: Node<'d>) -> Option<RawSchedule<'d>> {
     })
 }
 
-fn tasks<'d>(root: &Section<'d>, entries: Vec<(Text, Node<'d>)>) -> Vec<RawTask<'d>> {
+/// The tasks; `priority`: of those that have none of their own.
+fn tasks<'d>(root: &Section<'d>, (entries, priority): (Vec<(Text, Node<'d>)>, i32)) -> Vec<RawTask<'d>> {
     if entries.is_empty() && root.get("tasks").is_none_or(|node| node.get_ref().is_table()) {
         let problem = Problem::new(
             "missing-key",
@@ -176,6 +182,6 @@ fn tasks<'d>(root: &Section<'d>, entries: Vec<(Text, Node<'d>)>) -> Vec<RawTask<
     }
     entries
         .into_iter()
-        .filter_map(|(key, node)| task::decode(root.doc, key, node))
+        .filter_map(|(key, node)| task::decode(root.doc, (key, node), priority))
         .collect()
 }

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::approvals::{self, Reached};
-use super::claim::{Claim, Claimer, claim_of, take};
+use super::claim::{self, Claim, Claimer, claim_of, take};
 use super::locked::{Details, LockedRun};
-use super::{Result, Store, clean, effects};
+use super::{Result, Store, clean, effects, pg};
 use crate::id::{Epoch, RunId, TaskIdx};
 use crate::plan::{Outcome, TaskView};
 use crate::state::task_run::TaskState;
@@ -179,17 +179,47 @@ async fn hand_over(
     (claimer, done): (Option<&mut Claimer>, &mut Advanced),
     now: Timestamp,
 ) -> Result<()> {
-    let mut next = run.fresh(now);
+    let fresh = run.fresh(now);
+    let mut next = Vec::new();
     if let Some(claimer) = claimer {
-        let rest = next.split_off(next.len().min(claimer.slots));
+        let takes = |idx: &TaskIdx| {
+            let place = &run.flow.graph.task(*idx).placement;
+            // What wants a slot of a pool queues for it.
+            place.pool.is_none() && claimer.serves(&place.queue)
+        };
+        next = fresh.iter().copied().filter(takes).take(claimer.slots).collect();
+        if !next.is_empty() && claimer.crowded && outranked(conn, (run, &next, claimer), now).await? {
+            next.clear();
+        }
         take(run, conn, (&next, claimer.worker), now).await?;
         claimer.slots -= next.len();
         done.handed.extend(next.iter().map(|&idx| claim_of(run, idx)));
-        next = rest;
     }
-    done.readied |= !next.is_empty();
+    done.readied |= next.len() < fresh.len();
     if run.has_ended() {
         done.ended.push(run.id);
     }
     Ok(())
+}
+
+/// Whether something waits that is ahead of a run's next tasks by more than half a point of priority, for lack of free slots. Below
+/// that a chain goes on where it is: to give way to each equal would cost it a claim for every task.
+async fn outranked(
+    conn: &mut PgConnection,
+    (run, next, claimer): (&LockedRun, &[TaskIdx], &Claimer),
+    now: Timestamp,
+) -> Result<bool> {
+    let points = next
+        .iter()
+        .map(|&idx| run.flow.graph.task(idx).placement.priority);
+    let lines = claim::lines(conn, claimer).await?;
+    let ahead = sqlx::query_scalar(
+        "select exists (select from unnest($1::text[]) as q(name) cross join lateral (
+           select rank from ready where queue = q.name and pool is null and at <= $2
+           order by rank, run, idx limit 1) r where r.rank < $2 - ($3 + 0.5) * interval '1 minute')",
+    )
+    .bind(lines)
+    .bind(pg(now))
+    .bind(f64::from(points.max().unwrap_or_default()));
+    Ok(ahead.fetch_one(conn).await?)
 }

@@ -39,6 +39,16 @@ const CENSUS: &[(&str, &str)] = &[
          left join lease l on l.run = t.run and l.idx = t.idx where t.state = 'running' and l.run is null",
     ),
     (
+        "the slots of a pool are held by the attempts that run and want one, each one of its pool",
+        "select format('%s/%s epoch %s holds a slot of %s, wants one of %s', coalesce(s.run, t.run),
+             coalesce(s.idx, t.idx), coalesce(s.epoch, t.epoch), coalesce(s.pool, 'nothing'), coalesce(t.pool, 'nothing'))
+         from (select * from slot where run is not null) s
+         full join (select t.run, t.idx, t.epoch, v.definition -> 'graph' -> t.idx -> 'placement' ->> 'pool' as pool
+                    from task_run t join run r on r.id = t.run join flow_version v on v.hash = r.version
+                    where t.state = 'running') t on t.run = s.run and t.idx = s.idx and t.epoch = s.epoch
+         where s.pool is distinct from t.pool",
+    ),
+    (
         "what can be claimed is in ready, and nothing else",
         "select format('%s/%s', coalesce(t.run, r.run), coalesce(t.idx, r.idx))
          from (select run, idx from task_run where state in ('ready', 'backoff') or (state = 'waiting' and reason in ('timer', 'poll'))) t

@@ -3,6 +3,10 @@
 //! The rows are taken out of `ready` first, skipping what another claimer holds, then the runs are locked in the order of their ids and
 //! the task runs checked again: what was cancelled meanwhile is dropped. The picking is materialised, because a planner that
 //! turns `LIMIT` below `SKIP LOCKED` into a nested loop claims far more than was asked for.
+//!
+//! The heads of several lines are looked at: one for each queue, and one for each pool that has a free slot, whose slots are locked
+//! before. So nobody waits behind a task run whose pool is full. Of all heads the first by rank are taken; a head that was locked and
+//! left is told to the others by the bell.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,11 +16,12 @@ use serde_json::{Value, json};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
+use super::bell::{self, Rings};
 use super::leases::Holder;
 use super::locked::{Details, LockedRun, is_claimable};
 use super::{Result, Store, pg};
 use crate::gate::Gate;
-use crate::graph::{Flow, Task};
+use crate::graph::{EVERY_QUEUE, Flow, Task};
 use crate::id::{Epoch, RunId, TaskIdx, VersionHash};
 use crate::plan::Outcome;
 
@@ -56,10 +61,23 @@ impl Claim {
 pub struct Claimer {
     /// The worker.
     pub worker: Uuid,
-    /// Queues it serves.
+    /// Queues it serves, or only [`EVERY_QUEUE`].
     pub queues: Vec<String>,
     /// Free slots.
     pub slots: usize,
+    /// It has no others: what is more urgent goes before a run's next task.
+    pub crowded: bool,
+}
+
+impl Claimer {
+    fn serves_all(&self) -> bool {
+        self.queues.iter().any(|queue| queue == EVERY_QUEUE)
+    }
+
+    /// Whether it may take a task of this queue.
+    pub fn serves(&self, queue: &str) -> bool {
+        self.serves_all() || self.queues.iter().any(|served| served == queue)
+    }
 }
 
 /// Runs, their params and the outputs of needs: what an attempt is rendered from.
@@ -152,16 +170,22 @@ async fn claim(
     now: Timestamp,
 ) -> Result<Vec<Claim>> {
     let mut claims = Vec::new();
-    for (run, wanted) in pick(conn, claimer, now).await? {
+    for (run, picked) in pick(conn, claimer, now).await? {
         let Some(mut locked) = LockedRun::lock(store, conn, run).await? else {
             continue;
         };
-        locked.load(conn, wanted.iter().copied().collect()).await?;
-        let good: Vec<TaskIdx> = wanted
-            .into_iter()
+        locked.load(conn, picked.keys().copied().collect()).await?;
+        let good: Vec<TaskIdx> = picked
+            .keys()
+            .copied()
             .filter(|idx| locked.tasks.get(idx).is_some_and(is_claimable))
             .collect();
         take(&mut locked, conn, (&good, claimer.worker), now).await?;
+        for &idx in &good {
+            if let Some(&Some(slot)) = picked.get(&idx) {
+                locked.hold(idx, slot);
+            }
+        }
         claims.extend(good.iter().map(|&idx| claim_of(&locked, idx)));
         locked.write(conn, now).await?;
     }
@@ -209,25 +233,70 @@ pub(super) fn claim_of(locked: &LockedRun, idx: TaskIdx) -> Claim {
     }
 }
 
-async fn pick(
-    conn: &mut PgConnection,
-    claimer: &Claimer,
-    now: Timestamp,
-) -> Result<BTreeMap<RunId, Vec<TaskIdx>>> {
-    let rows: Vec<(Uuid, i32)> = sqlx::query_as(
-        "with picked as materialized (
-           select run, idx from ready where queue = any($1) and at <= $2
-           order by priority desc, at, run, idx limit $3 for update skip locked)
-         delete from ready r using picked p where r.run = p.run and r.idx = p.idx returning r.run, r.idx",
-    )
-    .bind(&claimer.queues)
-    .bind(pg(now))
-    .bind(claimer.slots as i64)
-    .fetch_all(conn)
-    .await?;
-    let mut picked: BTreeMap<RunId, Vec<TaskIdx>> = BTreeMap::new();
-    for (run, idx) in rows {
-        picked.entry(RunId(run)).or_default().push(idx as TaskIdx);
+/// Task runs by their run, each with the slot of its pool that is locked for it.
+type Picked = BTreeMap<RunId, BTreeMap<TaskIdx, Option<i32>>>;
+
+async fn pick(conn: &mut PgConnection, claimer: &Claimer, now: Timestamp) -> Result<Picked> {
+    let lines = lines(conn, claimer).await?;
+    let rows: Vec<(Uuid, i32, Option<i32>, i64)> = sqlx::query_as(PICK)
+        .bind(lines)
+        .bind(pg(now))
+        .bind(claimer.slots as i64)
+        .bind(claimer.serves_all())
+        .fetch_all(conn)
+        .await?;
+    // Others passed over the heads that this claim had locked and did not take.
+    if rows.first().is_some_and(|(.., heads)| *heads > rows.len() as i64) {
+        bell::note(Rings::WORKERS);
+    }
+    let mut picked = Picked::new();
+    for (run, idx, slot, _) in rows {
+        picked.entry(RunId(run)).or_default().insert(idx as TaskIdx, slot);
     }
     Ok(picked)
 }
+
+/// The queues to look at, each once.
+pub(super) async fn lines(conn: &mut PgConnection, claimer: &Claimer) -> Result<Vec<String>> {
+    if claimer.serves_all() {
+        return Ok(sqlx::query_scalar(QUEUES).fetch_all(conn).await?);
+    }
+    let distinct: BTreeSet<&String> = claimer.queues.iter().collect();
+    Ok(distinct.into_iter().cloned().collect())
+}
+
+/// The queues in which something waits without a pool: a step through the index for each.
+const QUEUES: &str = "with recursive q as (
+       (select queue from ready where pool is null order by queue limit 1)
+       union all
+       select (select r.queue from ready r where r.pool is null and r.queue > q.queue order by r.queue limit 1)
+       from q where q.queue is not null)
+     select queue from q where queue is not null";
+
+/// Bound: queues, instant, how many, whether pools look at every queue.
+pub(super) const PICK: &str = "with plain as materialized (
+       select r.run, r.idx, r.rank from unnest($1::text[]) as q(name) cross join lateral (
+         select run, idx, rank from ready where queue = q.name and pool is null and at <= $2
+         order by rank, run, idx limit $3 for update skip locked) r),
+     free as materialized (
+       select p.name as pool, s.no from pool p cross join lateral (
+         select no from slot where pool = p.name and run is null and not exists (
+           select from slot above where above.pool = p.name and above.no > p.size and above.run is not null)
+         order by no limit (
+           select count(*) from (select from ready r where r.pool = p.name and r.at <= $2
+                                 and ($4 or r.queue = any($1)) limit $3) waiting)
+         for update skip locked) s),
+     pooled as materialized (
+       select f.pool, r.run, r.idx, r.rank from (select pool, count(*) as slots from free group by pool) f
+       cross join lateral (
+         select run, idx, rank from ready where pool = f.pool and at <= $2 and ($4 or queue = any($1))
+         order by rank, run, idx limit f.slots for update skip locked) r),
+     heads as (
+       select run, idx, rank, null::integer as slot from plain
+       union all
+       select r.run, r.idx, r.rank, s.no from
+         (select *, row_number() over (partition by pool order by rank, run, idx) as nth from pooled) r
+         join (select *, row_number() over (partition by pool order by no) as nth from free) s using (pool, nth)),
+     picked as materialized (select * from heads order by rank, run, idx limit $3)
+     delete from ready r using picked p where r.run = p.run and r.idx = p.idx
+     returning r.run, r.idx, p.slot, (select count(*) from heads)";

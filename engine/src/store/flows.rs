@@ -95,6 +95,7 @@ async fn apply(store: &Store, conn: &mut PgConnection, new: &NewVersion, now: Ti
     if current.as_deref() == Some(new.hash.0.as_str()) {
         return Ok(Applied::Unchanged);
     }
+    super::pools::require(conn, &new.flow).await?;
     match &current {
         Some(_) => super::schedules::settle_all(store, conn, name, now).await?,
         None => super::schedules::forget(conn, name).await?,

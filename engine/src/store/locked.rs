@@ -39,6 +39,7 @@ pub struct LockedRun {
     ready: BTreeMap<TaskIdx, Timestamp>,
     opened: BTreeMap<TaskIdx, Uuid>,
     leases: BTreeMap<TaskIdx, Uuid>,
+    slots: BTreeMap<TaskIdx, i32>,
 }
 
 /// An event about to be written: one row for all task runs that took the same transition.
@@ -86,6 +87,7 @@ impl LockedRun {
             ready: BTreeMap::new(),
             opened: BTreeMap::new(),
             leases: BTreeMap::new(),
+            slots: BTreeMap::new(),
         }
     }
 
@@ -240,6 +242,11 @@ impl LockedRun {
         self.leases.insert(idx, worker);
     }
 
+    /// Notes the slot of its pool that a task run claimed here holds.
+    pub fn hold(&mut self, idx: TaskIdx, slot: i32) {
+        self.slots.insert(idx, slot);
+    }
+
     /// Notes the approval that opened a task run's gate.
     pub fn opened_by(&mut self, idx: TaskIdx, approval: Uuid) {
         self.opened.insert(idx, approval);
@@ -260,7 +267,8 @@ impl LockedRun {
         if !self.journal.is_empty() {
             rings = rings | Rings::CHANGED;
         }
-        if !self.ready.is_empty() {
+        // What waits in `ready`, or for a slot that is free again.
+        if !self.ready.is_empty() || !self.freed_slots().is_empty() {
             rings = rings | Rings::WORKERS;
         }
         // What waits or is over leaves room for another run of its flow.

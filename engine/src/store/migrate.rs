@@ -24,6 +24,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "create_parking",
         sql: include_str!("../../../migrations/0030_create_parking.sql"),
     },
+    Migration {
+        number: 40,
+        name: "rank_ready_and_add_pools",
+        sql: include_str!("../../../migrations/0040_rank_ready_and_add_pools.sql"),
+    },
 ];
 
 /// One step of the schema.

@@ -10,6 +10,7 @@ mod models;
 mod pulse;
 mod run;
 mod runs;
+mod why;
 
 pub use logs::{CursorError, LogCursor};
 pub use pulse::{Labelled, Numbers, Pulse, RunCount};

@@ -54,6 +54,7 @@ pub(crate) fn task(name: &str, needs: &[TaskIdx], attempts: u32) -> Task {
         gate: None,
         env: BTreeMap::new(),
         on_worker_lost: crate::graph::OnWorkerLost::Retry,
+        placement: crate::graph::Placement::default(),
         isolation: crate::plugin::Isolation::Inline,
         files: Vec::new(),
     }
@@ -99,6 +100,10 @@ impl Bench {
     }
 
     pub async fn apply(&self, tasks: Vec<Task>) -> Applied {
+        self.try_apply(tasks).await.unwrap()
+    }
+
+    pub async fn try_apply(&self, tasks: Vec<Task>) -> super::Result<Applied> {
         let flow = flow(tasks);
         let hash = VersionHash(format!("{:064x}", flow.graph.tasks().len()));
         let version = NewVersion {
@@ -108,7 +113,12 @@ impl Bench {
             source: String::new(),
             actor: "test".to_owned(),
         };
-        self.store.apply_version(version, self.now).await.unwrap()
+        self.store.apply_version(version, self.now).await
+    }
+
+    /// Of its own database.
+    pub fn url(&self) -> &str {
+        self._database.as_ref().map_or("", |database| &database.url)
     }
 
     pub fn new_run(&self) -> NewRun {
@@ -139,6 +149,7 @@ impl Bench {
             worker: Uuid::nil(),
             queues: vec!["default".to_owned()],
             slots,
+            crowded: false,
         }
     }
 

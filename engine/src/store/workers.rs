@@ -34,6 +34,15 @@ impl Store {
         Ok(())
     }
 
+    /// Notes that a worker takes nothing any more.
+    pub async fn note_draining(&self, id: Uuid) -> Result<()> {
+        sqlx::query("update worker set draining_at = clock_timestamp() where id = $1")
+            .bind(id)
+            .execute(self.pool())
+            .await?;
+        Ok(())
+    }
+
     /// Notes a worker that ended as it should.
     pub async fn dismiss_worker(&self, id: Uuid) -> Result<()> {
         sqlx::query("update worker set stopped_at = clock_timestamp() where id = $1")

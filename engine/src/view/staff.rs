@@ -23,10 +23,42 @@ pub struct Worker {
     pub started_at: Timestamp,
     /// When it was last heard of.
     pub heartbeat_at: Timestamp,
+    /// Since when it takes nothing any more and lets what it runs end.
+    pub draining_at: Option<Timestamp>,
     /// When it stopped as it should.
     pub stopped_at: Option<Timestamp>,
     /// It was heard of within a lease.
     pub alive: bool,
+}
+
+/// A limit on how many task runs hold a slot at once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Name.
+    pub name: String,
+    /// Slots.
+    pub size: u32,
+    /// Who holds one, oldest first. More than `size` for a while after it was made smaller.
+    pub holders: Vec<SlotHolder>,
+    /// Task runs that are due and wait for one.
+    pub waiting: i64,
+    /// When its size was set.
+    pub updated_at: Timestamp,
+    /// By whom.
+    pub updated_by: String,
+}
+
+/// A task run that holds a slot of a pool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlotHolder {
+    /// Its run.
+    pub run: Uuid,
+    /// The run's flow.
+    pub flow: String,
+    /// Task.
+    pub task: String,
+    /// Since when it runs.
+    pub since: Timestamp,
 }
 
 /// A person who can sign in.

@@ -178,6 +178,7 @@ fn task(name: &str, needs: &[u32], (uses, with): (&str, serde_json::Value)) -> T
         gate: None,
         env: BTreeMap::new(),
         on_worker_lost: OnWorkerLost::Retry,
+        placement: crate::graph::Placement::default(),
         isolation,
         files: Vec::new(),
     }

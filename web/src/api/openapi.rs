@@ -101,6 +101,7 @@ fn body(entry: &Route) -> Option<Value> {
     let name = match (entry.method.as_str(), entry.path) {
         ("POST", "/api/v1/flows/{flow}/runs") => "RunRequest",
         ("POST", "/api/v1/approvals/{id}/decision") => "Decision",
+        ("POST", "/api/v1/pools/{name}") => "PoolSize",
         _ => return None,
     };
     Some(json!({"$ref": format!("#/components/schemas/{name}")}))
@@ -122,6 +123,12 @@ fn schemas() -> Value {
             "type": "object",
             "additionalProperties": false,
             "properties": {"params": {"type": "object"}},
+        },
+        "PoolSize": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["size"],
+            "properties": {"size": {"type": "integer", "minimum": 0, "maximum": 10_000}},
         },
         "Decision": {
             "type": "object",

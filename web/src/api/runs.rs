@@ -10,7 +10,7 @@ use serde_json::json;
 use tidegate_engine::clock;
 use tidegate_engine::command::{self, Request, Triggered};
 use tidegate_engine::store::read::{CursorError, LogCursor, RunFilter};
-use tidegate_engine::view::{Page, Run, RunSummary};
+use tidegate_engine::view::{Page, Run, RunSummary, Why};
 use uuid::Uuid;
 
 use super::{Asked, Body, idempotency_key, limit, read_json, run_id, stream};
@@ -32,6 +32,12 @@ pub fn routes() -> Vec<Route> {
         .answering(&[201, 200, 404, 409, 422]),
         Route::get("/api/v1/runs", "Runs, newest first", list).answering(&[200, 400]),
         Route::get("/api/v1/runs/{id}", "A run with its task runs", show).answering(&[200, 404]),
+        Route::get(
+            "/api/v1/runs/{id}/why",
+            "What the run and each of its unfinished tasks wait for",
+            why,
+        )
+        .answering(&[200, 404]),
         Route::post("/api/v1/runs/{id}/cancel", "Stops a run", cancel).answering(&[200, 404, 409]),
         Route::post(
             "/api/v1/runs/{id}/retry",
@@ -145,6 +151,11 @@ async fn found(app: &App, id: &str) -> Result<Run, Problem> {
 
 async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Body<Run>, Problem> {
     Ok(Body(found(&app, &id).await?))
+}
+
+async fn why(State(app): State<App>, Path(id): Path<String>) -> Result<Body<Why>, Problem> {
+    let run = found(&app, &id).await?;
+    Ok(Body(app.store.why(&run).await?))
 }
 
 async fn cancel(

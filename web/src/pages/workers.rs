@@ -43,8 +43,10 @@ impl Workers {
     /// Draws it.
     pub fn new(workers: &[Worker], frame: Frame) -> Self {
         let row = |worker: &Worker| {
+            let draining = worker.draining_at.is_some();
             let (state, tone) = match (worker.stopped_at.is_some(), worker.alive) {
                 (true, _) => ("stopped", "calm"),
+                (false, true) if draining => ("draining", "calm"),
                 (false, true) => ("alive", "good"),
                 (false, false) => ("lost", "bad"),
             };

@@ -81,6 +81,7 @@ pub(super) fn seal(task: RawTask<'_>, facts: &Facts<'_>, edges: &[Edge], files: 
             .map(|(key, value)| (key.value, value.value))
             .collect(),
         on_worker_lost: task.on_worker_lost,
+        placement: task.placement,
         isolation: facts.plugin?.descriptor().isolation,
         files,
     })

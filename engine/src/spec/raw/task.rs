@@ -4,8 +4,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::super::decode::{Doc, Node, Section, Text};
+use super::super::diagnostic::Problem;
 use super::gate::{self, RawGate};
-use crate::graph::{OnWorkerLost, RunIf};
+use crate::graph::{MOST_URGENT, OnWorkerLost, Placement, RunIf};
+use crate::id::TaskName;
 use crate::retry::RetryPolicy;
 
 /// A task as decoded.
@@ -24,6 +26,7 @@ pub(in crate::spec) struct RawTask<'d> {
     pub gate: Option<RawGate>,
     pub env: Vec<(Text, Text)>,
     pub on_worker_lost: OnWorkerLost,
+    pub placement: Placement,
     pub files: Vec<Text>,
 }
 
@@ -36,7 +39,7 @@ impl RawTask<'_> {
     }
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 16] = [
     "uses",
     "description",
     "with",
@@ -49,12 +52,16 @@ const KEYS: [&str; 13] = [
     "gate",
     "env",
     "on_worker_lost",
+    "queue",
+    "priority",
+    "pool",
     "files",
 ];
 pub(in crate::spec) const RUN_IFS: [&str; 4] = ["all_succeeded", "all_done", "any_failed", "any_succeeded"];
 const RETRY_KEYS: [&str; 5] = ["attempts", "delay", "backoff", "max_delay", "jitter"];
 
-pub(super) fn decode<'d>(doc: Doc<'d>, name: Text, node: Node<'d>) -> Option<RawTask<'d>> {
+/// A task; `priority`: its flow's.
+pub(super) fn decode<'d>(doc: Doc<'d>, (name, node): (Text, Node<'d>), priority: i32) -> Option<RawTask<'d>> {
     let label = format!("task `{}`", name.value);
     let section = doc.section(node, &label, &KEYS)?;
     let with = section
@@ -79,10 +86,43 @@ pub(super) fn decode<'d>(doc: Doc<'d>, name: Text, node: Node<'d>) -> Option<Raw
         on_worker_lost: section
             .choice("on_worker_lost", &["retry", "fail"])
             .unwrap_or_default(),
+        placement: placement(&section, self::priority(&section).unwrap_or(priority)),
         files: section.texts("files"),
         span: section.span,
         name,
     })
+}
+
+fn placement(section: &Section<'_>, priority: i32) -> Placement {
+    let named = |key: &str| {
+        let text = section.text(key)?;
+        // The rule for names of tasks is that for all names.
+        if let Err(error) = TaskName::new(&text.value) {
+            section.doc.report("bad-name", text.span, error.to_string());
+        }
+        Some(text.value)
+    };
+    let fallback = Placement::default();
+    Placement {
+        queue: named("queue").unwrap_or(fallback.queue),
+        priority,
+        pool: named("pool"),
+    }
+}
+
+/// `priority` of a flow or task.
+pub(super) fn priority(section: &Section<'_>) -> Option<i32> {
+    let node = section.get("priority")?;
+    let value = section.doc.integer(node, "priority")?;
+    let bound = i64::from(MOST_URGENT);
+    if !(-bound..=bound).contains(&value) {
+        let message = format!("`priority` must be between -{bound} and {bound}");
+        let problem = Problem::new("wrong-value", node.span(), message);
+        let help = "a point is worth a minute of waiting; 0 is usual";
+        section.doc.problems.add(problem.help(help));
+        return None;
+    }
+    i32::try_from(value).ok()
 }
 
 fn retry<'d>(doc: Doc<'d>, node: Node<'d>) -> RetryPolicy {

@@ -27,15 +27,9 @@ fn every_problem_of_a_file_is_told_at_once() {
 #[test]
 fn keys_of_later_versions_are_unknown() {
     let found = problems(
-        "[tasks.a]\nuses = \"data_pull\"\nwith = { source = \"s\", days = 1 }\npool = \"gpu\"\nexecutor = \"ray\"\n",
+        "[tasks.a]\nuses = \"data_pull\"\nwith = { source = \"s\", days = 1 }\nexecutor = \"ray\"\n",
     );
-    assert_eq!(
-        found,
-        [
-            "unknown-key: unknown key `pool` in task `a`",
-            "unknown-key: unknown key `executor` in task `a`"
-        ]
-    );
+    assert_eq!(found, ["unknown-key: unknown key `executor` in task `a`"]);
     assert_eq!(
         problems("[[notify]]\non = [\"failed\"]\n"),
         ["unknown-key: unknown key `notify` in a flow file"]
@@ -125,6 +119,35 @@ fn what_may_be_null_stands_only_where_null_may() {
     assert_eq!(
         with("uses = \"data_pull\"\nwith = { source = \"{{ tasks.base.events.uri }}\", days = 1 }\nrun_if = \"any_succeeded\"\nenv = { A = \"{{ tasks.base.events.uri }}\" }").len(),
         2
+    );
+}
+
+#[test]
+fn a_task_says_where_it_waits_or_is_told_what_is_wrong_with_it() {
+    let task = |lines: &str| {
+        let task = "uses = \"data_pull\"\nwith = { source = \"s\", days = 1 }";
+        problems(&format!("priority = 7\n[tasks.a]\n{task}\n{lines}\n"))
+    };
+    assert_eq!(
+        task("queue = \"gpu\"\npriority = -100\npool = \"desk\""),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        task("priority = 101"),
+        ["wrong-value: `priority` must be between -100 and 100"]
+    );
+    let name = task("queue = \"a b\"\npool = 3");
+    assert!(
+        name[0].starts_with("bad-name: a name starts with a letter"),
+        "{name:?}"
+    );
+    assert!(
+        name[1].starts_with("wrong-type: `pool` must be a string"),
+        "{name:?}"
+    );
+    assert_eq!(
+        task("prioritty = 3"),
+        ["unknown-key: unknown key `prioritty` in task `a`"]
     );
 }
 

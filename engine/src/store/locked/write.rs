@@ -1,5 +1,7 @@
 //! Writing what a transaction did to a run: each table once, whatever the number of its task runs.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
@@ -7,6 +9,7 @@ use uuid::Uuid;
 
 use super::super::{Result, bell, clean, day_of, leases, pg};
 use super::{LockedRun, Record};
+use crate::graph::Placement;
 use crate::id::TaskIdx;
 use crate::plan::TaskView;
 use crate::state::Reason;
@@ -19,6 +22,7 @@ impl LockedRun {
         self.write_tasks(conn, now).await?;
         self.write_ready(conn).await?;
         self.write_leases(conn).await?;
+        self.write_slots(conn).await?;
         self.void_approvals(conn, now).await?;
         self.write_events(conn, now).await?;
         self.write_run(conn, now).await
@@ -62,17 +66,19 @@ impl LockedRun {
     }
 
     async fn write_ready(&self, conn: &mut PgConnection) -> Result<()> {
-        if !self.ready.is_empty() {
-            let (idx, at): (Vec<i32>, Vec<jiff_sqlx::Timestamp>) =
-                self.ready.iter().map(|(idx, at)| (*idx as i32, pg(*at))).unzip();
+        for (placement, (idx, at)) in self.placed() {
             sqlx::query(
-                "insert into ready (queue, priority, at, run, idx)
-                 select 'default', 0, at, $1, idx from unnest($2::int[], $3::timestamptz[]) as u(idx, at)
+                "insert into ready (queue, rank, at, run, idx, pool)
+                 select $4, at - $5 * interval '1 minute', at, $1, idx, $6
+                 from unnest($2::int[], $3::timestamptz[]) as u(idx, at)
                  on conflict (run, idx) do nothing",
             )
             .bind(self.id.0)
             .bind(idx)
             .bind(at)
+            .bind(&placement.queue)
+            .bind(f64::from(placement.priority))
+            .bind(&placement.pool)
             .execute(&mut *conn)
             .await?;
         }
@@ -126,6 +132,54 @@ impl LockedRun {
         .bind(leases::LEASE.as_millis() as f64)
         .execute(conn)
         .await?;
+        Ok(())
+    }
+
+    /// What became ready, by where it waits: usually at one place.
+    fn placed(&self) -> BTreeMap<&Placement, (Vec<i32>, Vec<jiff_sqlx::Timestamp>)> {
+        let mut placed: BTreeMap<_, (Vec<_>, Vec<_>)> = BTreeMap::new();
+        for (idx, at) in &self.ready {
+            let (places, times) = placed.entry(&self.flow.graph.task(*idx).placement).or_default();
+            places.push(*idx as i32);
+            times.push(pg(*at));
+        }
+        placed
+    }
+
+    /// Task runs whose attempt has ended here, and with it their hold on a slot.
+    pub(super) fn freed_slots(&self) -> Vec<i32> {
+        let pooled = |idx: &i32| {
+            let task = self.flow.graph.task(*idx as TaskIdx);
+            task.placement.pool.is_some()
+        };
+        let mut ended = self.left(|state| state == TaskState::Running, true);
+        ended.retain(pooled);
+        ended
+    }
+
+    async fn write_slots(&self, conn: &mut PgConnection) -> Result<()> {
+        let freed = self.freed_slots();
+        if !freed.is_empty() {
+            sqlx::query(
+                "update slot set run = null, idx = null, epoch = null where run = $1 and idx = any($2)",
+            )
+            .bind(self.id.0)
+            .bind(freed)
+            .execute(&mut *conn)
+            .await?;
+        }
+        for (idx, no) in &self.slots {
+            let task = self.flow.graph.task(*idx);
+            // The claim that picked it has locked it while it was free.
+            sqlx::query("update slot set run = $3, idx = $4, epoch = $5 where pool = $1 and no = $2")
+                .bind(&task.placement.pool)
+                .bind(no)
+                .bind(self.id.0)
+                .bind(*idx as i32)
+                .bind(self.tasks.get(idx).map_or(0, |t| t.epoch))
+                .execute(&mut *conn)
+                .await?;
+        }
         Ok(())
     }
 

@@ -92,7 +92,7 @@ impl Store {
     /// Workers that are alive or were heard of within a day, newest first.
     pub async fn workers(&self) -> Result<Vec<Worker>> {
         let rows = sqlx::query(
-            "select w.id, w.name, w.version, w.queues, w.slots, w.started_at, w.heartbeat_at, w.stopped_at,
+            "select w.id, w.name, w.version, w.queues, w.slots, w.started_at, w.heartbeat_at, w.draining_at, w.stopped_at,
                     (select count(*) from lease l where l.worker = w.id) as busy,
                     w.stopped_at is null
                       and w.heartbeat_at > clock_timestamp() - $1 * interval '1 millisecond' as alive
@@ -188,6 +188,7 @@ fn worker(row: &PgRow) -> Result<Worker> {
         busy: row.try_get("busy")?,
         started_at: instant(row, "started_at")?,
         heartbeat_at: instant(row, "heartbeat_at")?,
+        draining_at: maybe_instant(row, "draining_at")?,
         stopped_at: maybe_instant(row, "stopped_at")?,
         alive: row.try_get("alive")?,
     })

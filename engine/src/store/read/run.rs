@@ -104,7 +104,7 @@ impl Store {
     }
 
     /// The sealed flow that a run is pinned to; `None`: no such run.
-    pub(super) async fn flow_of(
+    pub(in crate::store) async fn flow_of(
         &self,
         conn: &mut PgConnection,
         run: RunId,

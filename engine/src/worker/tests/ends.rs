@@ -325,6 +325,7 @@ async fn claim(store: &Store, slots: usize) -> Vec<Claim> {
         worker: clock::new_id(),
         queues: vec!["default".to_owned()],
         slots,
+        crowded: false,
     };
     let mut claims = store.claim(claimer, clock::now()).await.unwrap();
     claims.sort_by_key(|claim| claim.idx);

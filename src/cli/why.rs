@@ -1,0 +1,68 @@
+//! `tidegate why`: what a run waits for.
+
+use clap::Args;
+use tidegate_engine::view::Why;
+
+use super::{Ended, Output, Session, say_json, target};
+use crate::failure::code;
+use crate::term::{Style, harmless, paint, say, style_of};
+use crate::words::short;
+
+/// Arguments of `why`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The run
+    run: String,
+    /// Only this task of it
+    task: Option<String>,
+    /// How the answer is shown
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// Says what each unfinished task run waits for.
+pub async fn run(args: Arguments, session: &Session) -> Ended {
+    let backend = session.backend().await?;
+    let run = target::run(&backend.store, &args.run).await?;
+    let mut why = backend.store.why(&run).await?;
+    if let Some(task) = &args.task {
+        target::check_task(&run, task)?;
+        why.tasks.retain(|wait| wait.task == *task);
+        why.sentence = why.sentence.or_else(|| {
+            let over = run.tasks.iter().find(|known| known.name == *task);
+            let over = over.filter(|known| known.finished_at.is_some());
+            over.map(|known| format!("{task} is over: {}", known.state))
+        });
+    }
+    if args.output == Output::Json {
+        return say_json(&why);
+    }
+    say(&text(&why, session.term.color));
+    Ok(code::DONE)
+}
+
+fn text(why: &Why, color: bool) -> String {
+    let head = format!("{} {}", why.flow, short(why.run));
+    let state = paint(&why.state, style_of(&why.state), color);
+    let sentence = why.sentence.as_ref().map(|text| format!(": {}", harmless(text)));
+    let mut shown = format!(
+        "{}  {state}{}\n",
+        paint(&head, Style::Bold, color),
+        sentence.unwrap_or_default()
+    );
+    let width = why
+        .tasks
+        .iter()
+        .map(|wait| wait.task.chars().count())
+        .max()
+        .unwrap_or(0);
+    for wait in &why.tasks {
+        let state = paint(&format!("{:<8}", wait.state), style_of(&wait.state), color);
+        shown.push_str(&format!(
+            "  {:<width$}  {state}  {}\n",
+            wait.task,
+            harmless(&wait.sentence)
+        ));
+    }
+    shown
+}
