@@ -6,7 +6,7 @@ CARGO := scripts/cargo
 
 export TIDEGATE_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidegate
 
-.PHONY: help demo test fmt-check lint deny doc unit check fmt clean-home
+.PHONY: help demo test chaos fmt-check lint deny doc unit check fmt clean-home
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,6 +18,11 @@ demo: ## Build, then watch the nightly retrain run up to its approval
 test: ## Everything CI runs
 	@scripts/prepare test
 	@$(MAKE) --no-print-directory fmt-check lint deny doc unit
+
+chaos: ## Ten minutes of faults against real processes, then the auditor; STORM=seconds, SEED=n for another
+	@scripts/prepare test
+	TIDEGATE_CHAOS_SECONDS=$(or $(STORM),600) $(if $(SEED),TIDEGATE_CHAOS_SEED=$(SEED)) \
+	  $(CARGO) nextest run --locked --workspace --profile chaos --no-capture -E 'test(chaos::storm)'
 
 fmt-check:
 	$(CARGO) fmt --all --check

@@ -4,6 +4,7 @@
 mod everything;
 mod frozen;
 mod postgres;
+mod storm;
 mod worker;
 
 use std::collections::BTreeMap;

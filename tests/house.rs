@@ -222,6 +222,11 @@ pub struct Visitor {
 impl Visitor {
     /// Signs in with [`PASSWORD`].
     pub async fn sign_in(house: &House, name: &str) -> Self {
+        Self::sign_in_at(&house.url, name).await
+    }
+
+    /// The same at any server.
+    pub async fn sign_in_at(url: &str, name: &str) -> Self {
         // Without one no client is made; another test of this process may have been first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
@@ -230,7 +235,7 @@ impl Visitor {
             .unwrap();
         let form = [("name", name), ("password", PASSWORD)];
         let answer = http
-            .post(format!("{}/sign-in", house.url))
+            .post(format!("{url}/sign-in"))
             .form(&form)
             .send()
             .await
@@ -239,7 +244,7 @@ impl Visitor {
         let cookie = answer.headers()["set-cookie"].to_str().unwrap();
         let mut visitor = Self {
             cookie: cookie.split(';').next().unwrap().to_owned(),
-            url: house.url.clone(),
+            url: url.to_owned(),
             csrf: String::new(),
             http,
         };
@@ -260,5 +265,29 @@ impl Visitor {
     async fn send(&self, request: reqwest::RequestBuilder) -> (u16, Value) {
         let answer = request.header("Cookie", &self.cookie).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    /// Gets, or posts a body under an idempotency key, at a server that may be down. `None`: no answer, or half of one.
+    pub async fn try_send(
+        &self,
+        url: &str,
+        path: &str,
+        (body, key): (Option<&Value>, Option<&str>),
+    ) -> Option<(u16, Value)> {
+        let place = format!("{url}{path}");
+        let mut request = match body {
+            Some(body) => self
+                .http
+                .post(place)
+                .json(body)
+                .header("X-CSRF-Token", &self.csrf),
+            None => self.http.get(place),
+        };
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        let request = request.header("Cookie", &self.cookie).timeout(SOON);
+        let answer = request.send().await.ok()?;
+        Some((answer.status().as_u16(), answer.json().await.ok()?))
     }
 }
