@@ -194,6 +194,11 @@ pub struct Task {
 }
 
 impl Task {
+    /// It runs inline and takes no slot of a worker.
+    pub fn is_light(&self) -> bool {
+        self.isolation == Isolation::Inline
+    }
+
     /// What its templates refer to.
     pub fn references(&self) -> Vec<Reference> {
         let gate = self.gate.iter().flat_map(Gate::texts);

@@ -159,6 +159,8 @@ pub trait Plugin: Send + Sync + 'static {
     const PURPOSE: &'static str;
     /// Where it runs.
     const ISOLATION: Isolation = Isolation::Process;
+    /// Whether an inline plugin works in its folders; those of one that does not are not made.
+    const FOLDERS: bool = true;
 
     /// One attempt. Must be safe to repeat: tasks run at least once.
     async fn run(&self, ctx: &Ctx, input: Self::Input) -> Result<Self::Output, TaskError>;

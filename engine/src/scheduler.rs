@@ -59,7 +59,10 @@ pub async fn run(
     let mut scheduler = Scheduler::new(config, store);
     scheduler.begin().await;
     while !stop.is_cancelled() {
+        let begun = clock::monotonic();
         let pause = scheduler.tick(clock::now()).await;
+        // It was reckoned from when the tick began.
+        let pause = pause.saturating_sub(begun.elapsed());
         tokio::select! {
             () = stop.cancelled() => {}
             () = wake.notified() => {}
@@ -127,6 +130,8 @@ impl Scheduler {
 
     fn pause(&self, seen: &Glance, now: Timestamp) -> Duration {
         let poll = self.jittered(self.config.poll);
+        // Where nothing moves, only an edit that was not heard of can come before the next due instant.
+        let poll = if seen.is_quiet() { poll * 2 } else { poll };
         let next = seen.next_at.map(|at| at.duration_since(now).unsigned_abs());
         let busy = self
             .duties

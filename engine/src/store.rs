@@ -37,6 +37,7 @@ mod retries;
 pub mod runs;
 pub mod schedules;
 mod sessions;
+pub mod surroundings;
 mod sweeps;
 mod text;
 pub mod ticks;
@@ -215,7 +216,14 @@ async fn attempt<T>(store: &Store, work: &impl Work<T>) -> Result<T> {
     let mut conn = store.pool.acquire().await?;
     let mut tx = conn.begin().await?;
     let (value, rings) = bell::noting(work(&mut tx)).await;
-    let value = value?;
+    let value = match value {
+        Ok(value) => value,
+        Err(error) => {
+            // What it has locked is free before anybody goes on; a connection that is gone has rolled back by itself.
+            let _ = tx.rollback().await;
+            return Err(error);
+        }
+    };
     tx.commit().await?;
     store.bell.ring(rings);
     Ok(value)

@@ -23,8 +23,9 @@ mod pipe;
 mod scope;
 mod scribe;
 mod tree;
+mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,14 +38,15 @@ use uuid::Uuid;
 use self::scribe::Scribe;
 use crate::clock;
 use crate::id::{Epoch, RunId, TaskIdx};
-use crate::plugin::Registry;
+use crate::plugin::{Isolation, Registry};
 use crate::store::advance::Report;
-use crate::store::claim::{Claim, Claimer};
+use crate::store::claim::{Claim, Claimer, Crowded};
+use crate::store::surroundings::{Known, Outputs, RunFacts, Surroundings};
 use crate::store::workers::NewWorker;
 use crate::store::{Store, StoreError};
 
-/// How long a worker waits at most before it looks for work again, woken or not.
-const POLL: Duration = Duration::from_secs(1);
+/// Inline attempts at once, beside those that hold a slot.
+const LIGHT: usize = 512;
 
 /// How a worker is set up.
 #[derive(Debug, Clone)]
@@ -53,7 +55,7 @@ pub struct WorkerConfig {
     pub name: String,
     /// Queues it serves.
     pub queues: Vec<String>,
-    /// Attempts at once.
+    /// Attempts in processes at once. Inline ones take no slot: a worker runs up to 512 of them beside.
     pub slots: u32,
     /// Folder for work, checkpoints and artifacts.
     pub home: PathBuf,
@@ -81,6 +83,8 @@ enum Stop {
 /// An attempt that runs here.
 struct Running {
     epoch: Epoch,
+    isolation: Isolation,
+    facts: Option<Arc<RunFacts>>,
     stop: StopSwitch,
 }
 
@@ -114,6 +118,13 @@ impl StopSwitch {
 /// The guarded value, whatever happened to an earlier holder: all our sections are single assignments.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many attempts may begin.
+#[derive(Debug, Clone, Copy, Default)]
+struct Room {
+    slots: usize,
+    light: usize,
 }
 
 /// What all parts of a worker share.
@@ -157,6 +168,7 @@ pub async fn run(
     let keeper = tokio::spawn(leftovers::keep(Arc::clone(&shared), over.clone()));
     let writer = scribe::write(Arc::clone(&shared.scribe), shared.store.clone(), over.clone());
     let writer = tokio::spawn(writer);
+    let mut round = watch::Round::default();
     while !stop.is_cancelled() {
         if let Err(error) = claim_round(&shared).await {
             tracing::warn!(
@@ -164,11 +176,7 @@ pub async fn run(
                 "claiming failed; trying again"
             );
         }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = shared.wake.notified() => {}
-            () = clock::sleep(POLL.mul_f64(0.75 + clock::random() / 2.0)) => {}
-        }
+        round.wait(&shared, &stop).await;
     }
     drain(&shared).await;
     over.cancel();
@@ -179,14 +187,17 @@ pub async fn run(
 /// Claims until there is no free slot or nothing left to claim.
 async fn claim_round(shared: &Arc<Shared>) -> Result<(), StoreError> {
     loop {
-        let free = shared.free_slots();
-        if free == 0 {
+        let claimer = shared.claimer(shared.room());
+        let room = claimer.slots + claimer.light;
+        if room == 0 {
             return Ok(());
         }
-        let claims = shared.store.claim(shared.claimer(free), clock::now()).await?;
-        let all = claims.len() == free;
-        claims.into_iter().for_each(|claim| shared.begin(claim));
-        if !all {
+        let (slots, light) = (claimer.slots, claimer.light);
+        let claims = shared.store.claim(claimer, clock::now()).await?;
+        let inline = claims.iter().filter(|claim| claim.is_light()).count();
+        let full = (slots > 0 && claims.len() - inline == slots) || (light > 0 && inline == light);
+        shared.begin_all(claims, Outputs::new()).await;
+        if !full {
             return Ok(());
         }
     }
@@ -222,24 +233,69 @@ impl Shared {
         }
     }
 
-    fn free_slots(&self) -> usize {
-        (self.config.slots as usize).saturating_sub(lock(&self.running).len())
+    /// Free slots, and how many light attempts may join those that run.
+    fn room(&self) -> Room {
+        let mut room = Room {
+            slots: self.config.slots as usize,
+            light: LIGHT,
+        };
+        for attempt in lock(&self.running).values() {
+            let left = match attempt.isolation {
+                Isolation::Inline => &mut room.light,
+                Isolation::Process => &mut room.slots,
+            };
+            *left = left.saturating_sub(1);
+        }
+        room
     }
 
-    fn claimer(&self, slots: usize) -> Claimer {
+    fn claimer(&self, Room { slots, light }: Room) -> Claimer {
+        let all = self.room();
         Claimer {
             worker: self.id,
             queues: self.config.queues.clone(),
             slots,
-            crowded: self.free_slots() == 0,
+            light,
+            crowded: Crowded {
+                slots: all.slots == 0,
+                light: all.light == 0,
+            },
         }
     }
 
-    /// Runs a claimed attempt in a task of its own.
-    fn begin(self: &Arc<Self>, claim: Claim) {
+    /// Runs claimed attempts, each in a task of its own. `outputs`: what was reported a moment ago.
+    async fn begin_all(self: &Arc<Self>, claims: Vec<Claim>, outputs: Outputs) {
+        let known = Known {
+            facts: self.facts_of(&claims),
+            outputs,
+        };
+        // Where they cannot be had, each attempt asks for its own, and says so when it cannot have them either.
+        let around = self.store.surroundings_of(&claims, known).await;
+        let mut around = around.unwrap_or_default();
+        for claim in claims {
+            let around = around.remove(&claim.holder());
+            self.begin(claim, around);
+        }
+    }
+
+    /// What attempts that run here know of these runs.
+    fn facts_of(&self, claims: &[Claim]) -> BTreeMap<RunId, Arc<RunFacts>> {
+        let runs: BTreeSet<RunId> = claims.iter().map(|claim| claim.run).collect();
+        let running = lock(&self.running);
+        let known = runs.into_iter().filter_map(|run| {
+            let mut beside = running.range((run, TaskIdx::MIN)..=(run, TaskIdx::MAX));
+            let facts = beside.find_map(|(_, attempt)| attempt.facts.clone())?;
+            Some((run, facts))
+        });
+        known.collect()
+    }
+
+    fn begin(self: &Arc<Self>, claim: Claim, around: Option<Surroundings>) {
         let stop = StopSwitch::default();
         let running = Running {
             epoch: claim.epoch,
+            isolation: claim.task().isolation,
+            facts: around.as_ref().map(|around| Arc::clone(&around.facts)),
             stop: stop.clone(),
         };
         let before = lock(&self.running).insert((claim.run, claim.idx), running);
@@ -250,7 +306,7 @@ impl Shared {
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             let key = (claim.run, claim.idx, claim.epoch);
-            match attempt::run(&shared, claim, &stop).await {
+            match attempt::run(&shared, (claim, around), &stop).await {
                 Some(report) => drop(shared.reports.send(report)),
                 None => shared.forget(key),
             }

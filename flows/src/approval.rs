@@ -27,6 +27,7 @@ impl Plugin for Approval {
     const VERSION: &'static str = "1";
     const PURPOSE: &'static str = "Does nothing: its gate is its meaning";
     const ISOLATION: Isolation = Isolation::Inline;
+    const FOLDERS: bool = false;
 
     async fn run(&self, _ctx: &Ctx, _input: Input) -> Result<Output, TaskError> {
         Ok(Output {})

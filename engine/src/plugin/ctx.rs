@@ -49,7 +49,7 @@ impl Attempt {
     }
 }
 
-/// The folders of an attempt. All exist when the plugin starts.
+/// The folders of an attempt. All exist when the plugin starts, but for inline plugins that say they need none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Folders {
     /// Scratch of this attempt, removed afterwards; holds the `files` of the task.

@@ -40,6 +40,8 @@ pub trait ErasedPlugin: Send + Sync {
     fn declared_outputs(&self, with: &Value) -> Vec<(String, Value)>;
     /// See [`Plugin::objections`].
     fn objections(&self, with: &Value) -> Vec<Objection>;
+    /// See [`Plugin::FOLDERS`].
+    fn works_in_folders(&self) -> bool;
 }
 
 struct Erased<P> {
@@ -79,6 +81,10 @@ impl<P: Plugin> ErasedPlugin for Erased<P> {
 
     fn objections(&self, with: &Value) -> Vec<Objection> {
         P::objections(with)
+    }
+
+    fn works_in_folders(&self) -> bool {
+        P::FOLDERS
     }
 }
 

@@ -15,9 +15,11 @@ use crate::plugin::chain;
 use crate::store::glance::Glance;
 use crate::store::{Result, Store};
 
-/// Schedules that are fired at once.
+/// Schedules that are fired in one transaction.
+const TOGETHER: usize = 50;
+/// Transactions at once.
 const AT_ONCE: usize = 4;
-/// How long one schedule may keep a place among them.
+/// How long one may keep a place among them.
 const ONE: Duration = Duration::from_secs(5);
 
 type Act = Arc<dyn Fn(Store, Timestamp) -> BoxFuture<'static, Result<usize>> + Send + Sync>;
@@ -150,18 +152,20 @@ impl Duty {
     }
 }
 
-/// Fires all schedules that have something due, a few at once. One that does not come to an end loses its place to the next;
-/// its transaction goes on by itself.
+/// Fires all schedules that have something due, some in a transaction, a few transactions at once. One that does not come to an end
+/// loses its place to the next; its transaction goes on by itself.
 async fn fire_all(store: Store, now: Timestamp, more: Arc<AtomicBool>) -> Result<usize> {
     let due = store.due_schedules(now).await?;
-    let firing = futures::stream::iter(due).map(|which| {
+    let firing = futures::stream::iter(due.chunks(TOGETHER).map(<[_]>::to_vec)).map(|some| {
         let store = store.clone();
         async move {
-            let name = format!("{}/{}", which.0, which.1);
-            match tokio::time::timeout(ONE, store.fire(which, now)).await {
+            let first = some
+                .first()
+                .map_or(String::new(), |(flow, name)| format!("{flow}/{name}"));
+            match tokio::time::timeout(ONE, store.fire_some(some, now)).await {
                 Ok(Ok(fired)) => (fired.runs, fired.busy),
                 Ok(Err(error)) => {
-                    tracing::warn!(schedule = name, error = chain(&error), "firing a schedule failed");
+                    tracing::warn!(schedule = first, error = chain(&error), "firing schedules failed");
                     (0, true)
                 }
                 Err(_) => (0, true),

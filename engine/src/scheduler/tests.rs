@@ -135,7 +135,8 @@ impl Site {
             worker: uuid::Uuid::nil(),
             queues: vec!["default".to_owned()],
             slots: 9,
-            crowded: false,
+            crowded: crate::store::claim::Crowded::default(),
+            light: 9,
         };
         self.store.claim(claimer, now).await.unwrap()
     }
@@ -147,7 +148,7 @@ impl Site {
             if claims.is_empty() {
                 return;
             }
-            let reports = claims
+            let reports: Vec<_> = claims
                 .iter()
                 .map(|claim| report(claim, Outcome::Succeeded))
                 .collect();
@@ -235,7 +236,7 @@ async fn a_tick_that_breaks_off_anywhere_is_made_once() {
     let statements = [
         "BEGIN",
         "from flow where",
-        "from schedule",
+        "join schedule",
         "from tick",
         "from active_run",
         "insert into run",
@@ -244,7 +245,6 @@ async fn a_tick_that_breaks_off_anywhere_is_made_once() {
         "insert into task_run",
         "insert into ready",
         "insert into event",
-        "update run set",
         "update schedule set cursor_at",
         "COMMIT",
     ];

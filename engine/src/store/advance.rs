@@ -1,6 +1,7 @@
 //! Reporting what became of attempts: fenced by epoch, many in one transaction, with the next task handed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -8,10 +9,11 @@ use sqlx::PgConnection;
 
 use super::approvals::{self, Reached};
 use super::claim::{self, Claim, Claimer, claim_of, take};
-use super::locked::{Details, LockedRun};
+use super::locked::{self, Details, LockedRun};
 use super::{Result, Store, clean, effects, pg};
+use crate::graph::Task;
 use crate::id::{Epoch, RunId, TaskIdx};
-use crate::plan::{Outcome, TaskView};
+use crate::plan::{self, Outcome, TaskView};
 use crate::state::task_run::TaskState;
 
 /// What became of an attempt.
@@ -52,13 +54,13 @@ impl Store {
     /// Commits a batch of reports. A stale one (lease lost, run over) is refused by itself, the others count.
     pub async fn advance(
         &self,
-        reports: Vec<Report>,
+        reports: impl Into<Arc<[Report]>>,
         claimer: Option<Claimer>,
         now: Timestamp,
     ) -> Result<Advanced> {
-        let store = self.clone();
+        let (store, reports) = (self.clone(), reports.into());
         self.transact(move |conn| {
-            let (store, reports, claimer) = (store.clone(), reports.clone(), claimer.clone());
+            let (store, reports, claimer) = (store.clone(), Arc::clone(&reports), claimer.clone());
             Box::pin(async move { advance(&store, conn, (&reports, claimer), now).await })
         })
         .await
@@ -79,25 +81,31 @@ async fn advance(
     for (position, report) in reports.iter().enumerate() {
         by_run.entry(report.run).or_default().push(position);
     }
-    for (id, positions) in by_run {
-        let Some(mut run) = LockedRun::lock(store, conn, id).await? else {
-            continue;
-        };
-        run.load(conn, positions.iter().map(|&p| reports[p].idx).collect())
-            .await?;
-        let fresh: Vec<usize> = positions
-            .into_iter()
-            .filter(|&p| holds(&run, &reports[p]))
-            .collect();
+    let ids: Vec<RunId> = by_run.keys().copied().collect();
+    let mut runs = locked::lock_all(store, conn, &ids).await?;
+    let slices: Vec<BTreeSet<TaskIdx>> = runs
+        .iter()
+        .map(|run| {
+            let reported = by_run[&run.id].iter().map(|&p| reports[p].idx);
+            plan::frontier(&run.flow.graph, reported)
+        })
+        .collect();
+    locked::load_all(conn, &mut runs, &slices).await?;
+    let mut counted: Vec<&Report> = Vec::new();
+    for run in &mut runs {
+        let mut fresh = by_run.remove(&run.id).unwrap_or_default();
+        fresh.retain(|&p| holds(run, &reports[p]));
         let accepted: Vec<&Report> = fresh.iter().map(|&p| &reports[p]).collect();
-        report_all(&mut run, conn, &accepted, now).await?;
+        report_all(run, conn, &accepted, now).await?;
         done.gated |= accepted.iter().any(|report| report.gate.is_some());
         for position in fresh {
             done.accepted[position] = true;
         }
-        hand_over(&mut run, conn, (claimer.as_mut(), &mut done), now).await?;
-        run.write(conn, now).await?;
+        counted.extend(accepted);
+        hand_over(run, conn, (claimer.as_mut(), &mut done), now).await?;
     }
+    keep_outputs(conn, &counted).await?;
+    locked::write_all(conn, &runs, now).await?;
     Ok(done)
 }
 
@@ -133,7 +141,11 @@ async fn report_all(
             approvals::record(conn, (run, report, reached), now).await?;
         }
     }
-    remember(run, conn, reports).await?;
+    remember(run, conn, reports).await
+}
+
+/// Keeps what successes hand on.
+async fn keep_outputs(conn: &mut PgConnection, reports: &[&Report]) -> Result<()> {
     let succeeded = |r: &&&Report| r.outcome == Outcome::Succeeded && r.outputs.is_some();
     let done: Vec<&&Report> = reports.iter().filter(succeeded).collect();
     if done.is_empty() {
@@ -141,13 +153,18 @@ async fn report_all(
     }
     sqlx::query(
         "insert into task_output (run, idx, epoch, outputs)
-         select $1, idx, epoch, outputs from unnest($2::int[], $3::bigint[], $4::jsonb[]) as u(idx, epoch, outputs)
+         select run, idx, epoch, outputs
+         from unnest($1::uuid[], $2::int[], $3::bigint[], $4::jsonb[]) as u(run, idx, epoch, outputs)
          on conflict (run, idx) do nothing",
     )
-    .bind(run.id.0)
+    .bind(done.iter().map(|r| r.run.0).collect::<Vec<_>>())
     .bind(done.iter().map(|r| r.idx as i32).collect::<Vec<_>>())
     .bind(done.iter().map(|r| r.epoch).collect::<Vec<_>>())
-    .bind(done.iter().filter_map(|r| r.outputs.clone().map(clean)).collect::<Vec<Value>>())
+    .bind(
+        done.iter()
+            .filter_map(|r| r.outputs.clone().map(clean))
+            .collect::<Vec<Value>>(),
+    )
     .execute(conn)
     .await?;
     Ok(())
@@ -182,17 +199,10 @@ async fn hand_over(
     let fresh = run.fresh(now);
     let mut next = Vec::new();
     if let Some(claimer) = claimer {
-        let takes = |idx: &TaskIdx| {
-            let place = &run.flow.graph.task(*idx).placement;
-            // What wants a slot of a pool queues for it.
-            place.pool.is_none() && claimer.serves(&place.queue)
-        };
-        next = fresh.iter().copied().filter(takes).take(claimer.slots).collect();
-        if !next.is_empty() && claimer.crowded && outranked(conn, (run, &next, claimer), now).await? {
-            next.clear();
+        for light in [false, true] {
+            next.extend(next_of((run, &fresh, light), conn, claimer, now).await?);
         }
         take(run, conn, (&next, claimer.worker), now).await?;
-        claimer.slots -= next.len();
         done.handed.extend(next.iter().map(|&idx| claim_of(run, idx)));
     }
     done.readied |= next.len() < fresh.len();
@@ -202,6 +212,31 @@ async fn hand_over(
     Ok(())
 }
 
+/// The run's next light tasks, or its next processes, as many as the claimer has room for.
+async fn next_of(
+    (run, fresh, light): (&LockedRun, &[TaskIdx], bool),
+    conn: &mut PgConnection,
+    claimer: &mut Claimer,
+    now: Timestamp,
+) -> Result<Vec<TaskIdx>> {
+    let takes = |idx: &TaskIdx| {
+        let task = run.flow.graph.task(*idx);
+        let place = &task.placement;
+        // What wants a slot of a pool queues for it.
+        task.is_light() == light && place.pool.is_none() && claimer.serves(&place.queue)
+    };
+    let mut next: Vec<TaskIdx> = fresh.iter().copied().filter(takes).collect();
+    next.truncate(*claimer.room(light));
+    if next.is_empty() {
+        return Ok(next);
+    }
+    if claimer.is_crowded(light) && outranked(conn, (run, &next, claimer), now).await? {
+        next.clear();
+    }
+    *claimer.room(light) -= next.len();
+    Ok(next)
+}
+
 /// Whether something waits that is ahead of a run's next tasks by more than half a point of priority, for lack of free slots. Below
 /// that a chain goes on where it is: to give way to each equal would cost it a claim for every task.
 async fn outranked(
@@ -209,17 +244,17 @@ async fn outranked(
     (run, next, claimer): (&LockedRun, &[TaskIdx], &Claimer),
     now: Timestamp,
 ) -> Result<bool> {
-    let points = next
-        .iter()
-        .map(|&idx| run.flow.graph.task(idx).placement.priority);
+    let tasks = || next.iter().map(|&idx| run.flow.graph.task(idx));
+    let points = tasks().map(|task| task.placement.priority).max();
     let lines = claim::lines(conn, claimer).await?;
     let ahead = sqlx::query_scalar(
         "select exists (select from unnest($1::text[]) as q(name) cross join lateral (
-           select rank from ready where queue = q.name and pool is null and at <= $2
+           select rank from ready where queue = q.name and light = $4 and pool is null and at <= $2
            order by rank, run, idx limit 1) r where r.rank < $2 - ($3 + 0.5) * interval '1 minute')",
     )
     .bind(lines)
     .bind(pg(now))
-    .bind(f64::from(points.max().unwrap_or_default()));
+    .bind(f64::from(points.unwrap_or_default()))
+    .bind(tasks().any(Task::is_light));
     Ok(ahead.fetch_one(conn).await?)
 }

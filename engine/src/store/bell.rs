@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::Store;
 use crate::clock;
 
-/// How long wake-ups for other processes are gathered.
+/// How long wake-ups for other processes are gathered after one that went out.
 const GATHER: Duration = Duration::from_millis(20);
 /// How long to wait before a lost connection is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -163,8 +163,10 @@ async fn announce(store: Store, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = store.bell.post.notified() => {}
         }
-        clock::sleep(GATHER).await;
         let rings = Rings(store.bell.outbox.swap(0, Ordering::AcqRel));
+        if rings == Rings::default() {
+            continue;
+        }
         own = match post(&store, own.take(), rings).await {
             Ok(conn) => Some(conn),
             Err(error) => {
@@ -172,6 +174,8 @@ async fn announce(store: Store, stop: CancellationToken) {
                 None
             }
         };
+        // The first one goes at once; those that follow it closely go together.
+        clock::sleep(GATHER).await;
     }
 }
 

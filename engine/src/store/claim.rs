@@ -2,7 +2,8 @@
 //!
 //! The rows are taken out of `ready` first, skipping what another claimer holds, then the runs are locked in the order of their ids and
 //! the task runs checked again: what was cancelled meanwhile is dropped. The picking is materialised, because a planner that
-//! turns `LIMIT` below `SKIP LOCKED` into a nested loop claims far more than was asked for.
+//! turns `LIMIT` below `SKIP LOCKED` into a nested loop claims far more than was asked for. Light work and processes are picked apart:
+//! a worker has slots for processes, and room for hundreds of inline attempts beside them.
 //!
 //! The heads of several lines are looked at: one for each queue, and one for each pool that has a free slot, whose slots are locked
 //! before. So nobody waits behind a task run whose pool is full. Of all heads the first by rank are taken; a head that was locked and
@@ -12,17 +13,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
-use sqlx::{PgConnection, Row};
+use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::bell::{self, Rings};
 use super::leases::Holder;
-use super::locked::{Details, LockedRun, is_claimable};
+use super::locked::{self, Details, LockedRun, is_claimable};
 use super::{Result, Store, pg};
-use crate::gate::Gate;
 use crate::graph::{EVERY_QUEUE, Flow, Task};
-use crate::id::{Epoch, RunId, TaskIdx, VersionHash};
+use crate::id::{Epoch, RunId, TaskIdx};
 use crate::plan::Outcome;
 
 /// A task run that this worker holds now.
@@ -46,6 +46,11 @@ impl Claim {
         self.flow.graph.task(self.idx)
     }
 
+    /// It runs inline and takes no slot.
+    pub fn is_light(&self) -> bool {
+        self.task().is_light()
+    }
+
     /// Whoever writes for this attempt.
     pub fn holder(&self) -> Holder {
         Holder {
@@ -63,10 +68,21 @@ pub struct Claimer {
     pub worker: Uuid,
     /// Queues it serves, or only [`EVERY_QUEUE`].
     pub queues: Vec<String>,
-    /// Free slots.
+    /// Free slots: attempts in processes.
     pub slots: usize,
-    /// It has no others: what is more urgent goes before a run's next task.
-    pub crowded: bool,
+    /// Room for light ones, which run inline.
+    pub light: usize,
+    /// What it has no more of.
+    pub crowded: Crowded,
+}
+
+/// Where a worker is full, what is more urgent goes before a run's next task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Crowded {
+    /// It has no other slots.
+    pub slots: bool,
+    /// It has no other room for light work.
+    pub light: bool,
 }
 
 impl Claimer {
@@ -78,33 +94,24 @@ impl Claimer {
     pub fn serves(&self, queue: &str) -> bool {
         self.serves_all() || self.queues.iter().any(|served| served == queue)
     }
-}
 
-/// Runs, their params and the outputs of needs: what an attempt is rendered from.
-#[derive(Debug, Clone)]
-pub struct Surroundings {
-    /// The run's flow version.
-    pub version: VersionHash,
-    /// The run's params.
-    pub params: BTreeMap<String, Value>,
-    /// Trigger, requester.
-    pub trigger: String,
-    /// Who asked for the run.
-    pub requester: String,
-    /// Due instant of a scheduled run.
-    pub scheduled_for: Option<Timestamp>,
-    /// When the run was created; of a retry, when the first try was: what is carried over was made as of then.
-    pub created_at: Timestamp,
-    /// The approval that opened the task run's gate.
-    pub opened_by: Option<Uuid>,
-    /// What the attempt remembers from when it was parked; null when it never was.
-    pub memory: Value,
-    /// Outputs of the needs and of what the gate shows, by task name.
-    pub outputs: BTreeMap<String, Value>,
+    /// What is left of the room for such work.
+    pub(super) fn room(&mut self, light: bool) -> &mut usize {
+        if light { &mut self.light } else { &mut self.slots }
+    }
+
+    /// Whether it has no other room for such work.
+    pub(super) fn is_crowded(&self, light: bool) -> bool {
+        if light {
+            self.crowded.light
+        } else {
+            self.crowded.slots
+        }
+    }
 }
 
 impl Store {
-    /// Claims up to `claimer.slots` task runs that are due at `now`.
+    /// Claims task runs that are due at `now`, as many as the claimer has room for.
     pub async fn claim(&self, claimer: Claimer, now: Timestamp) -> Result<Vec<Claim>> {
         let store = self.clone();
         self.transact(move |conn| {
@@ -113,54 +120,14 @@ impl Store {
         })
         .await
     }
-
-    /// What an attempt is rendered from. All of it is immutable while the attempt lasts.
-    pub async fn surroundings(&self, claim: &Claim) -> Result<Surroundings> {
-        let mut conn = self.pool().acquire().await?;
-        let row = sqlx::query(
-            "with recursive tries as (
-               select created_at, retry_of from run where id = $1
-               union all select r.created_at, r.retry_of from run r join tries t on r.id = t.retry_of)
-             select r.version, r.params, r.trigger, r.requester, r.scheduled_for, t.opened_by, p.memory,
-               (select min(created_at) from tries) as created_at
-             from run r join task_run t on t.run = r.id and t.idx = $2
-             -- A new try begins anew; one that follows the loss of a worker goes on.
-             left join parking p on p.run = t.run and p.idx = t.idx and p.spent = t.attempt - t.lost - 1
-             where r.id = $1",
-        )
-        .bind(claim.run.0)
-        .bind(claim.idx as i32)
-        .fetch_one(&mut *conn)
-        .await?;
-        let params: sqlx::types::Json<BTreeMap<String, Value>> = row.try_get("params")?;
-        Ok(Surroundings {
-            version: VersionHash(row.try_get("version")?),
-            params: params.0,
-            trigger: row.try_get("trigger")?,
-            requester: row.try_get("requester")?,
-            scheduled_for: super::maybe_instant(&row, "scheduled_for")?,
-            created_at: super::instant(&row, "created_at")?,
-            opened_by: row.try_get("opened_by")?,
-            memory: row.try_get::<Option<Value>, _>("memory")?.unwrap_or_default(),
-            outputs: outputs_before(&mut conn, claim).await?,
-        })
-    }
 }
 
-async fn outputs_before(conn: &mut PgConnection, claim: &Claim) -> Result<BTreeMap<String, Value>> {
-    let graph = &claim.flow.graph;
-    let shown = claim.task().gate.iter().flat_map(Gate::shown);
-    let shown = shown.filter_map(|name| graph.find(name.as_str()));
-    let needs: BTreeSet<TaskIdx> = claim.task().needs.iter().copied().chain(shown).collect();
-    let needs: Vec<i32> = needs.into_iter().map(|idx| idx as i32).collect();
-    let rows: Vec<(i32, Value)> =
-        sqlx::query_as("select idx, outputs from task_output where run = $1 and idx = any($2)")
-            .bind(claim.run.0)
-            .bind(needs)
-            .fetch_all(conn)
-            .await?;
-    let named = |(idx, outputs): (i32, Value)| (graph.task(idx as TaskIdx).name.as_str().to_owned(), outputs);
-    Ok(rows.into_iter().map(named).collect())
+/// Whether there may be something to claim: one small question on a connection of the caller's own, for those who only look round.
+pub async fn is_any_due(conn: &mut PgConnection, queues: &[String], now: Timestamp) -> Result<bool> {
+    let all = queues.iter().any(|queue| queue == EVERY_QUEUE);
+    let found =
+        sqlx::query_scalar("select exists (select from ready where ($3 or queue = any($1)) and at <= $2)");
+    Ok(found.bind(queues).bind(pg(now)).bind(all).fetch_one(conn).await?)
 }
 
 async fn claim(
@@ -169,26 +136,39 @@ async fn claim(
     claimer: &Claimer,
     now: Timestamp,
 ) -> Result<Vec<Claim>> {
+    let picked = pick(conn, claimer, now).await?;
+    if picked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<RunId> = picked.keys().copied().collect();
+    let mut runs = locked::lock_all(store, conn, &ids).await?;
+    let wanted: Vec<BTreeSet<TaskIdx>> = runs
+        .iter()
+        .map(|run| {
+            picked
+                .get(&run.id)
+                .into_iter()
+                .flat_map(BTreeMap::keys)
+                .copied()
+                .collect()
+        })
+        .collect();
+    locked::load_all(conn, &mut runs, &wanted).await?;
     let mut claims = Vec::new();
-    for (run, picked) in pick(conn, claimer, now).await? {
-        let Some(mut locked) = LockedRun::lock(store, conn, run).await? else {
-            continue;
-        };
-        locked.load(conn, picked.keys().copied().collect()).await?;
-        let good: Vec<TaskIdx> = picked
-            .keys()
-            .copied()
-            .filter(|idx| locked.tasks.get(idx).is_some_and(is_claimable))
+    for (run, wanted) in runs.iter_mut().zip(wanted) {
+        let good: Vec<TaskIdx> = wanted
+            .into_iter()
+            .filter(|idx| run.tasks.get(idx).is_some_and(is_claimable))
             .collect();
-        take(&mut locked, conn, (&good, claimer.worker), now).await?;
+        take(run, conn, (&good, claimer.worker), now).await?;
         for &idx in &good {
-            if let Some(&Some(slot)) = picked.get(&idx) {
-                locked.hold(idx, slot);
+            if let Some(&Some(slot)) = picked.get(&run.id).and_then(|places| places.get(&idx)) {
+                run.hold(idx, slot);
             }
         }
-        claims.extend(good.iter().map(|&idx| claim_of(&locked, idx)));
-        locked.write(conn, now).await?;
+        claims.extend(good.iter().map(|&idx| claim_of(run, idx)));
     }
+    locked::write_all(conn, &runs, now).await?;
     Ok(claims)
 }
 
@@ -236,12 +216,14 @@ pub(super) fn claim_of(locked: &LockedRun, idx: TaskIdx) -> Claim {
 /// Task runs by their run, each with the slot of its pool that is locked for it.
 type Picked = BTreeMap<RunId, BTreeMap<TaskIdx, Option<i32>>>;
 
+/// Takes what is to be claimed out of `ready`. Each queue is walked by the index, as far as there is room.
 async fn pick(conn: &mut PgConnection, claimer: &Claimer, now: Timestamp) -> Result<Picked> {
     let lines = lines(conn, claimer).await?;
     let rows: Vec<(Uuid, i32, Option<i32>, i64)> = sqlx::query_as(PICK)
         .bind(lines)
         .bind(pg(now))
         .bind(claimer.slots as i64)
+        .bind(claimer.light as i64)
         .bind(claimer.serves_all())
         .fetch_all(conn)
         .await?;
@@ -273,30 +255,38 @@ const QUEUES: &str = "with recursive q as (
        from q where q.queue is not null)
      select queue from q where queue is not null";
 
-/// Bound: queues, instant, how many, whether pools look at every queue.
+/// Bound: queues, instant, how many processes, how many light ones, whether pools look at every queue.
 pub(super) const PICK: &str = "with plain as materialized (
-       select r.run, r.idx, r.rank from unnest($1::text[]) as q(name) cross join lateral (
-         select run, idx, rank from ready where queue = q.name and pool is null and at <= $2
-         order by rank, run, idx limit $3 for update skip locked) r),
+       select r.run, r.idx, r.rank, r.light from unnest($1::text[]) as q(name)
+       cross join (values (false, $3::bigint), (true, $4::bigint)) as kind(light, room)
+       cross join lateral (
+         select run, idx, rank, light from ready
+         where queue = q.name and light = kind.light and pool is null and at <= $2
+         order by rank, run, idx limit kind.room for update skip locked) r),
      free as materialized (
        select p.name as pool, s.no from pool p cross join lateral (
          select no from slot where pool = p.name and run is null and not exists (
            select from slot above where above.pool = p.name and above.no > p.size and above.run is not null)
          order by no limit (
            select count(*) from (select from ready r where r.pool = p.name and r.at <= $2
-                                 and ($4 or r.queue = any($1)) limit $3) waiting)
+                                 and ($5 or r.queue = any($1)) and case when r.light then $4 else $3 end > 0
+                                 limit $3 + $4) waiting)
          for update skip locked) s),
      pooled as materialized (
-       select f.pool, r.run, r.idx, r.rank from (select pool, count(*) as slots from free group by pool) f
+       select f.pool, r.run, r.idx, r.rank, r.light
+       from (select pool, count(*) as slots from free group by pool) f
        cross join lateral (
-         select run, idx, rank from ready where pool = f.pool and at <= $2 and ($4 or queue = any($1))
+         select run, idx, rank, light from ready
+         where pool = f.pool and at <= $2 and ($5 or queue = any($1)) and case when light then $4 else $3 end > 0
          order by rank, run, idx limit f.slots for update skip locked) r),
      heads as (
-       select run, idx, rank, null::integer as slot from plain
+       select run, idx, rank, light, null::integer as slot from plain
        union all
-       select r.run, r.idx, r.rank, s.no from
+       select r.run, r.idx, r.rank, r.light, s.no from
          (select *, row_number() over (partition by pool order by rank, run, idx) as nth from pooled) r
          join (select *, row_number() over (partition by pool order by no) as nth from free) s using (pool, nth)),
-     picked as materialized (select * from heads order by rank, run, idx limit $3)
+     picked as materialized (
+       select * from (select *, row_number() over (partition by light order by rank, run, idx) as nth from heads) h
+       where nth <= case when light then $4 else $3 end)
      delete from ready r using picked p where r.run = p.run and r.idx = p.idx
      returning r.run, r.idx, p.slot, (select count(*) from heads)";

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection};
 
 use super::Store;
 
@@ -21,6 +21,9 @@ pub enum ConnectError {
     Unreachable(#[source] sqlx::Error),
 }
 
+/// How long a connection may lie unused before it is asked whether it still lives. No PostgreSQL restarts faster.
+const FRESH: Duration = Duration::from_millis(300);
+
 impl Store {
     /// Opens a pool of at most `connections`; proves that the server answers.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, ConnectError> {
@@ -30,6 +33,16 @@ impl Store {
             .min_connections(1)
             .acquire_timeout(Duration::from_secs(10))
             .idle_timeout(Duration::from_secs(300))
+            // What was in use a moment ago is not asked whether it lives: that would be a round trip more for every transaction.
+            .test_before_acquire(false)
+            .before_acquire(|conn, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > FRESH {
+                        conn.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             // A BEGIN whose future was dropped leaves its connection inside a transaction: the next borrower's
             // acknowledged writes would vanish. Rolling back on return costs a round trip and ends that.
             .after_release(|conn, _| {
@@ -50,6 +63,8 @@ fn session_options(url: &str) -> Result<PgConnectOptions, ConnectError> {
     let options = PgConnectOptions::from_str(url).map_err(ConnectError::Address)?;
     let options = options.application_name("tidegate").options([
         ("jit", "off"),
+        // Hot tables lie in memory: what is reached by a key is never read as a whole instead.
+        ("random_page_cost", "1.1"),
         ("idle_in_transaction_session_timeout", "15s"),
         ("lock_timeout", "10s"),
         ("statement_timeout", "60s"),

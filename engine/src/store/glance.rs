@@ -24,7 +24,14 @@ pub struct Glance {
     pub late: bool,
 }
 
-const GLANCE: &str = "select
+impl Glance {
+    /// No run moves, nobody is asked: there is nothing whose time could run out.
+    pub fn is_quiet(&self) -> bool {
+        !(self.due || self.expired || self.queued || self.running || self.asking)
+    }
+}
+
+pub(super) const GLANCE: &str = "select
      exists (select from schedule s join flow f on f.name = s.flow
              where f.removed_at is null and s.paused_at is null and (s.next_at is null or s.next_at <= $1)) as due,
      (select min(next_at) from schedule where paused_at is null and next_at > $1) as next_at,

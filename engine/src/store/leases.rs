@@ -110,7 +110,7 @@ impl Store {
             gate: None,
         };
         let done = self
-            .advance(rows.into_iter().map(lost).collect(), None, now)
+            .advance(rows.into_iter().map(lost).collect::<Vec<_>>(), None, now)
             .await?;
         Ok(done.accepted.iter().filter(|counted| **counted).count())
     }

@@ -1,6 +1,6 @@
 //! Runs under their row locks: load a slice, plan on it, write what changed. Everything that moves a run goes through here.
 
-mod write;
+pub(super) mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use serde_json::{Map, Value};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
+
+pub use write::{write_all, write_new};
 
 use super::bell::Rings;
 use super::{Result, Store, StoreError};
@@ -35,7 +37,8 @@ pub struct LockedRun {
     before: BTreeMap<TaskIdx, TaskView>,
     next_seq: i64,
     journal: Vec<Record>,
-    steps: Vec<(TaskIdx, usize)>,
+    /// How many transitions each task run took in this transaction.
+    taken: BTreeMap<TaskIdx, usize>,
     ready: BTreeMap<TaskIdx, Timestamp>,
     opened: BTreeMap<TaskIdx, Uuid>,
     leases: BTreeMap<TaskIdx, Uuid>,
@@ -58,19 +61,7 @@ pub type Details = BTreeMap<TaskIdx, Value>;
 impl LockedRun {
     /// Locks a run and loads its head. `None`: no such run.
     pub async fn lock(store: &Store, conn: &mut PgConnection, id: RunId) -> Result<Option<Self>> {
-        let row = sqlx::query(
-            "select version, state::text as state, reason, open, active, seen, next_seq
-             from run where id = $1 for no key update",
-        )
-        .bind(id.0)
-        .fetch_optional(&mut *conn)
-        .await?;
-        let Some(row) = row else { return Ok(None) };
-        let flow = store
-            .definition(conn, &VersionHash(row.try_get("version")?))
-            .await?;
-        let next_seq = row.try_get("next_seq")?;
-        Ok(Some(Self::new(id, flow, run_view(&row)?, next_seq)))
+        Ok(lock_all(store, conn, &[id]).await?.pop())
     }
 
     /// A run that this transaction has just inserted.
@@ -83,7 +74,7 @@ impl LockedRun {
             before: BTreeMap::new(),
             next_seq,
             journal: Vec::new(),
-            steps: Vec::new(),
+            taken: BTreeMap::new(),
             ready: BTreeMap::new(),
             opened: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -93,34 +84,12 @@ impl LockedRun {
 
     /// Loads the task runs of a slice that are not loaded yet.
     pub async fn load(&mut self, conn: &mut PgConnection, slice: BTreeSet<TaskIdx>) -> Result<()> {
-        let missing: Vec<i32> = slice
-            .into_iter()
-            .filter(|idx| !self.tasks.contains_key(idx))
-            .map(|idx| idx as i32)
-            .collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let rows = sqlx::query(
-            "select idx, state::text as state, reason, unmet, seen, epoch, attempt, lost
-             from task_run where run = $1 and idx = any($2)",
-        )
-        .bind(self.id.0)
-        .bind(&missing)
-        .fetch_all(conn)
-        .await?;
-        for row in &rows {
-            let idx = row.try_get::<i32, _>("idx")? as TaskIdx;
-            let view = task_view(row)?;
-            self.before.insert(idx, view.clone());
-            self.tasks.insert(idx, view);
-        }
-        Ok(())
+        load_all(conn, std::slice::from_mut(self), &[slice]).await
     }
 
     /// Loads all task runs.
     pub async fn load_all(&mut self, conn: &mut PgConnection) -> Result<()> {
-        let all = (0..self.flow.graph.tasks().len() as TaskIdx).collect();
+        let all: BTreeSet<TaskIdx> = (0..self.flow.graph.tasks().len() as TaskIdx).collect();
         self.load(conn, all).await
     }
 
@@ -209,10 +178,9 @@ impl LockedRun {
             Some(due) => self.ready.insert(step.idx, due),
             None => self.ready.remove(&step.idx),
         };
-        let nth = self.steps.iter().filter(|(idx, _)| *idx == step.idx).count();
-        if nth > 0 || !self.steps.iter().any(|(idx, _)| *idx == step.idx) {
-            self.steps.push((step.idx, nth));
-        }
+        let taken = self.taken.entry(step.idx).or_default();
+        let nth = *taken;
+        *taken += 1;
         let (kind, reason) = (step.event.as_str(), step.event.reason());
         let same = |r: &Record| r.kind == kind && r.reason == reason && r.nth == nth;
         let at = self.journal.iter().rposition(same).unwrap_or_else(|| {
@@ -261,6 +229,11 @@ impl LockedRun {
             .collect()
     }
 
+    /// The number of the event after those recorded here.
+    pub(super) fn next_seq(&self) -> i64 {
+        self.next_seq + self.journal.len() as i64
+    }
+
     /// Who is to look again at what changes here.
     pub(super) fn rings(&self) -> Rings {
         let mut rings = Rings::default();
@@ -283,6 +256,61 @@ impl LockedRun {
         let ending = |r: &Record| matches!(RunEvent::parse(r.kind), Some(RunEvent::Finished(_)));
         self.journal.iter().any(ending)
     }
+}
+
+/// Locks runs in the order of their ids and loads their heads; those that do not exist are left out.
+pub async fn lock_all(store: &Store, conn: &mut PgConnection, ids: &[RunId]) -> Result<Vec<LockedRun>> {
+    let rows = sqlx::query(
+        "select id, version, state::text as state, reason, open, active, seen, next_seq
+         from run where id = any($1) order by id for no key update",
+    )
+    .bind(ids.iter().map(|id| id.0).collect::<Vec<Uuid>>())
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut runs = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let version = VersionHash(row.try_get("version")?);
+        let flow = store.definition(conn, &version).await?;
+        let id = RunId(row.try_get("id")?);
+        runs.push(LockedRun::new(id, flow, run_view(row)?, row.try_get("next_seq")?));
+    }
+    Ok(runs)
+}
+
+pub(super) const LOAD_TASKS: &str =
+    "select t.run, t.idx, t.state::text as state, t.reason, t.unmet, t.seen, t.epoch, t.attempt, t.lost
+     from unnest($1::uuid[], $2::int[]) as u(run, idx) join task_run t on t.run = u.run and t.idx = u.idx";
+
+/// Loads of each run the task runs of its slice that are not loaded yet, in one statement.
+pub async fn load_all(
+    conn: &mut PgConnection,
+    runs: &mut [LockedRun],
+    slices: &[BTreeSet<TaskIdx>],
+) -> Result<()> {
+    let (mut run, mut idx) = (Vec::new(), Vec::new());
+    for (locked, slice) in runs.iter().zip(slices) {
+        let missing = slice.iter().filter(|idx| !locked.tasks.contains_key(idx));
+        idx.extend(missing.map(|idx| *idx as i32));
+        run.resize(idx.len(), locked.id.0);
+    }
+    if idx.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query(LOAD_TASKS)
+        .bind(run)
+        .bind(idx)
+        .fetch_all(conn)
+        .await?;
+    let mut by_id: BTreeMap<Uuid, &mut LockedRun> = runs.iter_mut().map(|run| (run.id.0, run)).collect();
+    for row in &rows {
+        let idx = row.try_get::<i32, _>("idx")? as TaskIdx;
+        let view = task_view(row)?;
+        if let Some(run) = by_id.get_mut(&row.try_get("run")?) {
+            run.before.insert(idx, view.clone());
+            run.tasks.insert(idx, view);
+        }
+    }
+    Ok(())
 }
 
 fn corrupt(what: &'static str, why: impl Into<String>) -> StoreError {

@@ -29,6 +29,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "rank_ready_and_add_pools",
         sql: include_str!("../../../migrations/0040_rank_ready_and_add_pools.sql"),
     },
+    Migration {
+        number: 60,
+        name: "tell_light_work",
+        sql: include_str!("../../../migrations/0060_tell_light_work.sql"),
+    },
 ];
 
 /// One step of the schema.

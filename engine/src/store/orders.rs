@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use super::idempotency::{self, Known};
 use super::runs::{NewRun, Origin};
-use super::{Result, Store, StoreError, flows, retries, runs};
+use super::{Result, Store, StoreError, retries, runs};
 use crate::id::RunId;
 use crate::spec::params::{self, ParamProblem};
 
@@ -103,9 +103,10 @@ async fn trigger(store: &Store, conn: &mut PgConnection, order: &Order, now: Tim
     else {
         return Ok(Placed::NoFlow);
     };
-    let version = match flows::current_version(conn, name).await {
+    let version = match runs::lock_flow(conn, name).await {
         Err(StoreError::NotFound { .. }) => return Ok(Placed::NoFlow),
-        version => version?,
+        Ok(flow) if flow.removed => return Ok(Placed::NoFlow),
+        flow => flow?.version,
     };
     let flow = store.definition(conn, &version).await?;
     let params = match params::resolve(&flow, params.clone()) {
@@ -115,13 +116,13 @@ async fn trigger(store: &Store, conn: &mut PgConnection, order: &Order, now: Tim
     let new = NewRun {
         id: order.id,
         flow: name.clone(),
-        version: Some(version),
+        version: None,
         trigger: (*trigger).to_owned(),
         requester: order.actor.clone(),
         tick: None,
         params,
     };
-    runs::create(store, conn, (&new, &Origin::default()), now).await?;
+    runs::create_locked(store, conn, (&new, &version, &Origin::default()), now).await?;
     Ok(Placed::Run {
         id: order.id,
         created: true,

@@ -8,7 +8,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
 use super::bell::{self, Rings};
-use super::locked::{Details, LockedRun};
+use super::locked::{self, Details, LockedRun};
 use super::{Result, Store, StoreError, clean, pg};
 use crate::id::{Epoch, RunId, TaskIdx, VersionHash};
 use crate::plan;
@@ -150,41 +150,56 @@ pub(super) async fn create(
     (new, origin): (&NewRun, &Origin),
     now: Timestamp,
 ) -> Result<Created> {
-    lock_flow(conn, &new.flow).await?;
-    let version = match &new.version {
-        Some(version) => version.clone(),
-        None => super::flows::current_version(conn, &new.flow).await?,
-    };
-    let flow = store.definition(conn, &version).await?;
-    let standing = Standing::of(conn, &new.flow).await?;
-    let head = insert_head(
-        conn,
-        (new, &version, origin),
-        flow.graph.tasks().len() as i32,
-        now,
-    )
-    .await?;
-    note_tick(conn, new, now).await?;
-    if !head {
+    let Admission { version, .. } = lock_flow(conn, &new.flow).await?;
+    let version = new.version.clone().unwrap_or(version);
+    create_locked(store, conn, (new, &version, origin), now).await
+}
+
+/// Creates a run of a flow that this transaction has locked.
+pub(super) async fn create_locked(
+    store: &Store,
+    conn: &mut PgConnection,
+    (new, version, origin): (&NewRun, &VersionHash, &Origin),
+    now: Timestamp,
+) -> Result<Created> {
+    let Some(run) = draft(store, conn, (new, version, origin), now).await? else {
         return Ok(Created::Existed);
-    }
+    };
+    let created = match run.view.state {
+        RunState::Queued => Created::Queued,
+        _ => Created::Started,
+    };
+    locked::write_new(conn, &[run], now).await?;
+    Ok(created)
+}
+
+/// Inserts the rows of a run and its tick; task runs and events are left to [`locked::write_new`]. `None`: the run, or that of
+/// its tick, was there before.
+pub(super) async fn draft(
+    store: &Store,
+    conn: &mut PgConnection,
+    (new, version, origin): (&NewRun, &VersionHash, &Origin),
+    now: Timestamp,
+) -> Result<Option<LockedRun>> {
+    let flow = store.definition(conn, version).await?;
+    let starts = origin.regardless || Standing::of(conn, &new.flow).await?.has_room(flow.max_active);
     let (view, mut tasks, plan) = plan::create(&flow.graph, &origin.carried.keys().copied().collect());
     for (idx, carried) in &origin.carried {
         if let Some(task) = tasks.get_mut(idx) {
             (task.epoch, task.attempt) = (carried.epoch, carried.attempt);
         }
     }
-    let mut run = LockedRun::new(new.id, std::sync::Arc::clone(&flow), view, 1);
+    let mut run = LockedRun::new(new.id, flow, view, 1);
     run.tasks = tasks;
     run.record(&plan, &Details::new());
-    let starts = origin.regardless || standing.has_room(flow.max_active);
     if starts {
         run.start(now)?;
     } else {
         bell::note(Rings::CHANGED | Rings::SCHEDULER);
     }
-    run.write(conn, now).await?;
-    Ok(if starts { Created::Started } else { Created::Queued })
+    let head = insert_head(conn, (new, version, origin), &run, now).await?;
+    note_tick(conn, new, now).await?;
+    Ok(head.then_some(run))
 }
 
 /// The row that says what became of the tick: this run, or the one that was faster.
@@ -206,13 +221,26 @@ async fn note_tick(conn: &mut PgConnection, new: &NewRun, now: Timestamp) -> Res
     Ok(())
 }
 
+/// What a lock on a flow shows.
+pub(super) struct Admission {
+    /// Its current version.
+    pub version: VersionHash,
+    /// It was removed: nobody asks for a run of it any more.
+    pub removed: bool,
+}
+
 /// Serialises admission to a flow.
-async fn lock_flow(conn: &mut PgConnection, flow: &str) -> Result<()> {
-    let found = sqlx::query("select 1 from flow where name = $1 for no key update")
-        .bind(flow)
-        .fetch_optional(conn)
-        .await?;
-    found.map(|_| ()).ok_or_else(|| StoreError::NotFound {
+pub(super) async fn lock_flow(conn: &mut PgConnection, flow: &str) -> Result<Admission> {
+    let found: Option<(String, bool)> =
+        sqlx::query_as("select version, removed_at is not null from flow where name = $1 for no key update")
+            .bind(flow)
+            .fetch_optional(conn)
+            .await?;
+    let admission = |(version, removed)| Admission {
+        version: VersionHash(version),
+        removed,
+    };
+    found.map(admission).ok_or_else(|| StoreError::NotFound {
         what: "flow",
         name: flow.to_owned(),
     })
@@ -227,31 +255,38 @@ pub(super) struct Standing {
     pub queued: usize,
     /// Those of them that a tick made.
     pub queued_ticks: usize,
-    /// What a newer tick takes the place of under `overlap = "cancel_previous"`, by id.
-    pub to_be_replaced: Vec<RunId>,
 }
 
 impl Standing {
     /// Counts under the flow's lock.
     pub(super) async fn of(conn: &mut PgConnection, flow: &str) -> Result<Self> {
-        let rows: Vec<(uuid::Uuid, String, bool)> = sqlx::query_as(
-            "select r.id, r.state::text, r.schedule is not null from active_run a join run r on r.id = a.run
-             where a.flow = $1 and r.state in ('queued', 'running', 'cancelling') order by r.id",
+        let (active, queued, queued_ticks): (i64, i64, i64) = sqlx::query_as(
+            "select count(*) filter (where r.state in ('running', 'cancelling')),
+               count(*) filter (where r.state = 'queued'),
+               count(*) filter (where r.state = 'queued' and r.schedule is not null)
+             from active_run a join run r on r.id = a.run where a.flow = $1",
+        )
+        .bind(flow)
+        .fetch_one(conn)
+        .await?;
+        Ok(Self {
+            active: active as usize,
+            queued: queued as usize,
+            queued_ticks: queued_ticks as usize,
+        })
+    }
+
+    /// What a newer tick takes the place of under `overlap = "cancel_previous"`, by id.
+    pub(super) async fn to_be_replaced(conn: &mut PgConnection, flow: &str) -> Result<Vec<RunId>> {
+        let runs: Vec<uuid::Uuid> = sqlx::query_scalar(
+            "select r.id from active_run a join run r on r.id = a.run
+             where a.flow = $1 and (r.state = 'running' or (r.state = 'queued' and r.schedule is not null))
+             order by r.id",
         )
         .bind(flow)
         .fetch_all(conn)
         .await?;
-        let mut standing = Self::default();
-        for (id, state, of_tick) in rows {
-            let queued = state == "queued";
-            standing.active += usize::from(!queued);
-            standing.queued += usize::from(queued);
-            standing.queued_ticks += usize::from(queued && of_tick);
-            if state == "running" || (queued && of_tick) {
-                standing.to_be_replaced.push(RunId(id));
-            }
-        }
-        Ok(standing)
+        Ok(runs.into_iter().map(RunId).collect())
     }
 
     /// Whether a new run may start now: there is room, and nobody waits for it.
@@ -265,20 +300,24 @@ impl Standing {
     }
 }
 
-/// Inserts the run's row; `false` when the run, or another of the same tick, exists.
+/// Inserts the run's row as it begins; `false` when the run, or another of the same tick, exists.
 async fn insert_head(
     conn: &mut PgConnection,
     (new, version, origin): (&NewRun, &VersionHash, &Origin),
-    open: i32,
+    run: &LockedRun,
     now: Timestamp,
 ) -> Result<bool> {
     let (schedule, at) = new.tick.clone().unzip();
     let params = clean(serde_json::to_value(&new.params).unwrap_or_default());
     let row = sqlx::query(
-        "insert into run (id, flow, version, state, trigger, requester, schedule, scheduled_for, params,
-                          created_at, open, active, retry_of)
-         values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, 0, $11)
-         on conflict do nothing returning id",
+        "with made as (
+           insert into run (id, flow, version, state, trigger, requester, schedule, scheduled_for, params, created_at,
+             retry_of, open, active, seen, next_seq, started_at, finished_at)
+           values ($1, $2, $3, $12::text::run_state, $4, $5, $6, $7, $8, $9, $10, $11, $13, $14, $15,
+             case when $12 <> 'queued' then $9 end, case when $16 then $9 end)
+           on conflict do nothing returning id, flow, finished_at),
+         moves as (insert into active_run (run, flow) select id, flow from made where finished_at is null)
+         select id from made",
     )
     .bind(new.id.0)
     .bind(&new.flow)
@@ -289,19 +328,16 @@ async fn insert_head(
     .bind(at.or(origin.scheduled_for).map(pg))
     .bind(Json(params))
     .bind(pg(now))
-    .bind(open)
     .bind(origin.retry_of.map(|run| run.0))
-    .fetch_optional(&mut *conn)
+    .bind(run.view.open as i32)
+    .bind(run.view.state.as_str())
+    .bind(run.view.active as i32)
+    .bind(run.view.seen.0)
+    .bind(run.next_seq())
+    .bind(run.view.state.is_terminal())
+    .fetch_optional(conn)
     .await?;
-    if row.is_none() {
-        return Ok(false);
-    }
-    sqlx::query("insert into active_run (run, flow) values ($1, $2)")
-        .bind(new.id.0)
-        .bind(&new.flow)
-        .execute(conn)
-        .await?;
-    Ok(true)
+    Ok(row.is_some())
 }
 
 /// State and reason of a run.

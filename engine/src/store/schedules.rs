@@ -26,24 +26,44 @@ impl Locked {
     /// Locks a schedule of a flow; with `None`, all of them.
     pub(super) async fn lock(conn: &mut PgConnection, flow: &str, name: Option<&str>) -> Result<Vec<Self>> {
         let rows = sqlx::query(
-            "select name, spec, cursor_at, effective_from, paused_at from schedule
+            "select flow, name, spec, cursor_at, effective_from, paused_at from schedule
              where flow = $1 and ($2::text is null or name = $2) order by name for no key update",
         )
         .bind(flow)
         .bind(name)
         .fetch_all(conn)
         .await?;
-        let locked = |row: &sqlx::postgres::PgRow| {
-            Ok(Self {
-                flow: flow.to_owned(),
-                name: row.try_get("name")?,
-                spec: row.try_get("spec")?,
-                cursor: instant(row, "cursor_at")?,
-                effective_from: instant(row, "effective_from")?,
-                paused_at: maybe_instant(row, "paused_at")?,
-            })
-        };
-        rows.iter().map(locked).collect()
+        rows.iter().map(Self::of).collect()
+    }
+
+    /// Locks schedules by flow and name.
+    pub(super) async fn lock_all(conn: &mut PgConnection, which: &[&(String, String)]) -> Result<Vec<Self>> {
+        let (flows, names): (Vec<&str>, Vec<&str>) = which
+            .iter()
+            .map(|(flow, name)| (flow.as_str(), name.as_str()))
+            .unzip();
+        let rows = sqlx::query(
+            "select s.flow, s.name, s.spec, s.cursor_at, s.effective_from, s.paused_at
+             from unnest($1::text[], $2::text[]) as u(flow, name)
+             join schedule s on s.flow = u.flow and s.name = u.name
+             order by s.flow, s.name for no key update of s",
+        )
+        .bind(flows)
+        .bind(names)
+        .fetch_all(conn)
+        .await?;
+        rows.iter().map(Self::of).collect()
+    }
+
+    fn of(row: &sqlx::postgres::PgRow) -> Result<Self> {
+        Ok(Self {
+            flow: row.try_get("flow")?,
+            name: row.try_get("name")?,
+            spec: row.try_get("spec")?,
+            cursor: instant(row, "cursor_at")?,
+            effective_from: instant(row, "effective_from")?,
+            paused_at: maybe_instant(row, "paused_at")?,
+        })
     }
 
     /// What it says. An error is what no check lets through: it is of another version of this program.

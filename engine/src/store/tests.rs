@@ -21,6 +21,7 @@ use super::claim::{Claim, Claimer};
 use super::flows::{Applied, NewVersion};
 use super::migrate::Standing;
 use super::runs::{Created, NewRun, state_of};
+use super::surroundings::Known;
 use super::{Store, leases};
 use crate::clock;
 use crate::graph::{Flow, Graph, Overlap, Task};
@@ -149,7 +150,8 @@ impl Bench {
             worker: Uuid::nil(),
             queues: vec!["default".to_owned()],
             slots,
-            crowded: false,
+            crowded: crate::store::claim::Crowded::default(),
+            light: slots,
         }
     }
 
@@ -212,7 +214,7 @@ async fn a_chain_is_handed_over_task_by_task_and_succeeds() {
     let mut held = bench.claim(4).await;
     assert_eq!(held.len(), 1, "only the root may run");
     for _ in 0..3 {
-        let reports = held.iter().map(|c| report(c, Outcome::Succeeded)).collect();
+        let reports: Vec<_> = held.iter().map(|c| report(c, Outcome::Succeeded)).collect();
         let done = bench
             .store
             .advance(reports, Some(bench.claimer(1)), bench.now)
@@ -225,14 +227,25 @@ async fn a_chain_is_handed_over_task_by_task_and_succeeds() {
 }
 
 #[tokio::test]
-async fn an_attempt_sees_the_outputs_of_what_it_needs() {
-    let bench = Bench::with(vec![task("a", &[], 1), task("b", &[0], 1)]).await;
+async fn an_attempt_sees_the_outputs_of_what_it_refers_to() {
+    let refers = Task {
+        with: json!({ "by": "{{ tasks.a.by }}" }),
+        ..task("b", &[0], 1)
+    };
+    let bench = Bench::with(vec![task("a", &[], 1), refers, task("c", &[0], 1)]).await;
     bench.run().await;
     let first = bench.claim(1).await.remove(0);
     assert!(bench.report(&first, Outcome::Succeeded).await);
-    let second = bench.claim(1).await.remove(0);
-    let around = bench.store.surroundings(&second).await.unwrap();
-    assert_eq!(around.outputs.get("a"), Some(&json!({ "by": 0 })));
+    let rest = bench.claim(2).await;
+    let around = bench
+        .store
+        .surroundings_of(&rest, Known::default())
+        .await
+        .unwrap();
+    let outputs = |claim: &Claim| around[&claim.holder()].outputs.clone();
+    assert_eq!(outputs(&rest[0]).get("a"), Some(&json!({ "by": 0 })));
+    assert!(outputs(&rest[1]).is_empty(), "`c` only waits for it");
+    bench.audit().await;
 }
 
 #[tokio::test]
@@ -466,7 +479,7 @@ async fn text_that_postgres_refuses_is_stored_escaped() {
     bench.store.create_run(new, bench.now).await.unwrap();
     let claim = bench.claim(1).await.remove(0);
     let around = bench.store.surroundings(&claim).await.unwrap();
-    assert_eq!(around.params.get("x"), Some(&json!("a\\u0000b")));
+    assert_eq!(around.facts.params.get("x"), Some(&json!("a\\u0000b")));
 }
 
 #[tokio::test]

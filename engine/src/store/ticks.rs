@@ -1,22 +1,23 @@
 //! Ticks: what becomes of every due instant of a schedule, in one transaction with the cursor that says so.
 //!
 //! ```text
-//! lock flow (skipping: who holds it is at it) ─► lock schedule ─► due since the cursor ─► for each tick
+//! lock flows (skipping: who holds one is at it) ─► lock schedules ─► due since the cursor ─► for each tick
 //!     a row that says skipped, or a run and a row that names it ─► cursor ─► commit
 //! ```
+//! Some schedules share a transaction: a thousand that are due in one second are twenty commits.
 //!
 //! Any number of schedulers may do this at once. The locks save them work; what keeps a tick from running twice is the unique index
 //! on runs and the key of the tick's row, whatever happened to the cursor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
-use super::locked::LockedRun;
-use super::runs::{Created, NewRun, Origin, Standing};
+use super::locked::{self, LockedRun};
+use super::runs::{NewRun, Origin, Standing};
 use super::schedules::Locked;
 use super::{Result, Store, StoreError, pg, runs};
 use crate::clock;
@@ -59,48 +60,85 @@ impl Store {
         Ok(due.fetch_all(self.pool()).await?)
     }
 
-    /// Gives every tick that is due its outcome. A schedule that cannot be read says so in its row, and stops nobody else's.
-    pub async fn fire(&self, (flow, name): (String, String), now: Timestamp) -> Result<Fired> {
-        let (store, which) = (self.clone(), (flow.clone(), name.clone()));
-        let fired = self
-            .transact(move |conn| {
-                let (store, (flow, name)) = (store.clone(), which.clone());
-                Box::pin(async move { fire(&store, conn, (&flow, &name), now).await })
-            })
-            .await;
-        match fired {
-            Err(error @ StoreError::Database(_)) => Err(error),
+    /// Gives every tick of some schedules that is due its outcome, in one transaction. Where it fails as a whole, each is fired by
+    /// itself: one that cannot be read says so in its row, and stops nobody else's.
+    pub async fn fire_some(&self, which: Vec<(String, String)>, now: Timestamp) -> Result<Fired> {
+        let error = match self.fire_together(which.clone(), now).await {
+            Err(error) if which.len() > 1 => error,
+            Err(error @ StoreError::Database(_)) => return Err(error),
             Err(error) => {
-                let why = crate::plugin::chain(&error);
-                tracing::error!(flow, schedule = name, why, "a schedule is broken");
-                self.break_schedule((&flow, &name), &why, now).await?;
-                Ok(Fired::default())
+                for (flow, name) in &which {
+                    let why = crate::plugin::chain(&error);
+                    tracing::error!(flow, schedule = name, why, "a schedule is broken");
+                    self.break_schedule((flow, name), &why, now).await?;
+                }
+                return Ok(Fired::default());
             }
-            fired => fired,
+            fired => return fired,
+        };
+        tracing::debug!(
+            error = crate::plugin::chain(&error),
+            "some schedules are fired one by one"
+        );
+        let mut fired = Fired::default();
+        for one in which {
+            fired.add(Box::pin(self.fire_some(vec![one], now)).await?);
         }
+        Ok(fired)
+    }
+
+    async fn fire_together(&self, which: Vec<(String, String)>, now: Timestamp) -> Result<Fired> {
+        let (store, which) = (self.clone(), Arc::new(which));
+        self.transact(move |conn| {
+            let (store, which) = (store.clone(), Arc::clone(&which));
+            Box::pin(async move { fire(&store, conn, &which, now).await })
+        })
+        .await
+    }
+
+    /// The same of one schedule.
+    pub async fn fire(&self, which: (String, String), now: Timestamp) -> Result<Fired> {
+        self.fire_some(vec![which], now).await
+    }
+}
+
+impl Fired {
+    fn add(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.skipped += other.skipped;
+        self.busy |= other.busy;
     }
 }
 
 async fn fire(
     store: &Store,
     conn: &mut PgConnection,
-    (flow, name): (&str, &str),
+    which: &[(String, String)],
     now: Timestamp,
 ) -> Result<Fired> {
-    let free = sqlx::query(
-        "select 1 from flow where name = $1 and removed_at is null for no key update skip locked",
-    );
-    if free.bind(flow).fetch_optional(&mut *conn).await?.is_none() {
-        let busy = true;
-        return Ok(Fired {
-            busy,
-            ..Fired::default()
-        });
+    let flows: Vec<&str> = which.iter().map(|(flow, _)| flow.as_str()).collect();
+    let free: BTreeSet<String> = sqlx::query_scalar(
+        "select name from flow where name = any($1) and removed_at is null order by name
+         for no key update skip locked",
+    )
+    .bind(flows)
+    .fetch_all(&mut *conn)
+    .await?
+    .into_iter()
+    .collect();
+    let here: Vec<&(String, String)> = which.iter().filter(|(flow, _)| free.contains(flow)).collect();
+    let mut fired = Fired {
+        busy: here.len() < which.len(),
+        ..Fired::default()
+    };
+    let mut drafts = Vec::new();
+    for schedule in Locked::lock_all(conn, &here).await? {
+        if schedule.paused_at.is_none() {
+            fired.add(settle_into(store, conn, (&schedule, &mut drafts), now).await?);
+        }
     }
-    match Locked::lock(conn, flow, Some(name)).await?.pop() {
-        Some(schedule) if schedule.paused_at.is_none() => settle(store, conn, &schedule, now).await,
-        _ => Ok(Fired::default()),
-    }
+    locked::write_new(conn, &drafts, now).await?;
+    Ok(fired)
 }
 
 /// Gives every due tick of a locked schedule of a locked flow its outcome.
@@ -108,6 +146,19 @@ pub(super) async fn settle(
     store: &Store,
     conn: &mut PgConnection,
     schedule: &Locked,
+    now: Timestamp,
+) -> Result<Fired> {
+    let mut drafts = Vec::new();
+    let fired = settle_into(store, conn, (schedule, &mut drafts), now).await?;
+    locked::write_new(conn, &drafts, now).await?;
+    Ok(fired)
+}
+
+/// The same; what belongs to the runs is left to be written with that of others.
+async fn settle_into(
+    store: &Store,
+    conn: &mut PgConnection,
+    (schedule, drafts): (&Locked, &mut Vec<LockedRun>),
     now: Timestamp,
 ) -> Result<Fired> {
     let (spec, table) = schedule.read()?;
@@ -129,7 +180,7 @@ pub(super) async fn settle(
     if !due.run.is_empty() {
         let mut firing = Firing::prepare(store, conn, (schedule, spec), now).await?;
         for tick in &due.run {
-            if firing.fire(conn, tick.at).await? {
+            if firing.fire(conn, tick.at, drafts).await? {
                 fired.runs += 1;
             } else {
                 fired.skipped += 1;
@@ -239,7 +290,12 @@ impl<'a> Firing<'a> {
     }
 
     /// Gives one tick its outcome; `true`: a run.
-    async fn fire(&mut self, conn: &mut PgConnection, at: Timestamp) -> Result<bool> {
+    async fn fire(
+        &mut self,
+        conn: &mut PgConnection,
+        at: Timestamp,
+        drafts: &mut Vec<LockedRun>,
+    ) -> Result<bool> {
         if self.is_recorded(conn, at).await? {
             return Ok(false);
         }
@@ -252,12 +308,19 @@ impl<'a> Firing<'a> {
                 return Ok(false);
             }
             Turn::CancelPrevious => {
-                self.cancel(conn, standing.to_be_replaced).await?;
+                // They may be among those that are not written yet.
+                locked::write_new(conn, &std::mem::take(drafts), self.now).await?;
+                let replaced = Standing::to_be_replaced(conn, &self.schedule.flow).await?;
+                self.cancel(conn, replaced).await?;
                 false
             }
-            turn => turn == Turn::StartBeside,
+            // There is room, and nobody takes it while the flow is locked.
+            turn => matches!(turn, Turn::Start | Turn::StartBeside),
         };
-        self.run(conn, (at, regardless)).await
+        let run = self.run(conn, (at, regardless)).await?;
+        let made = run.is_some();
+        drafts.extend(run);
+        Ok(made)
     }
 
     fn turn(&self, standing: &Standing, at: Timestamp) -> Turn {
@@ -304,11 +367,15 @@ impl<'a> Firing<'a> {
         Ok(())
     }
 
-    async fn run(&self, conn: &mut PgConnection, (at, regardless): (Timestamp, bool)) -> Result<bool> {
+    async fn run(
+        &self,
+        conn: &mut PgConnection,
+        (at, regardless): (Timestamp, bool),
+    ) -> Result<Option<LockedRun>> {
         let new = NewRun {
             id: clock::new_run_id(),
             flow: self.schedule.flow.clone(),
-            version: Some(self.version.clone()),
+            version: None,
             trigger: "schedule".to_owned(),
             requester: "system".to_owned(),
             tick: Some((self.schedule.name.clone(), at)),
@@ -318,7 +385,6 @@ impl<'a> Firing<'a> {
             regardless,
             ..Origin::default()
         };
-        let created = runs::create(self.store, conn, (&new, &origin), self.now).await?;
-        Ok(created != Created::Existed)
+        runs::draft(self.store, conn, (&new, &self.version, &origin), self.now).await
     }
 }

@@ -1,11 +1,14 @@
 //! One attempt: pass its gate, render the input, run the plugin where it belongs, say what became of it.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use serde_json::Value;
 
 use super::scope::{run_time, scope};
@@ -13,12 +16,13 @@ use super::{Shared, Stop, StopSwitch, child, gate, inside, leftovers};
 use crate::clock;
 use crate::graph::Flow;
 use crate::plan::Outcome;
-use crate::plugin::{Attempt, Ctx, Emission, Folders, Host, Isolation, Level, Preview, TaskError, chain};
+use crate::plugin::{Attempt, Ctx, Emission, Folders, Host, Isolation, Level, Preview, TaskError};
 use crate::state::Reason;
 use crate::store::advance::Report;
 use crate::store::approvals::Reached;
-use crate::store::claim::{Claim, Surroundings};
+use crate::store::claim::Claim;
 use crate::store::leases::GRACE;
+use crate::store::surroundings::Surroundings;
 use crate::template;
 
 /// Bytes of outputs as JSON, at most.
@@ -45,15 +49,21 @@ pub(super) struct Attempting<'a> {
 }
 
 /// Runs one attempt. `None`: its lease is gone, there is nobody to tell.
-pub(super) async fn run(shared: &Arc<Shared>, claim: Claim, stop: &StopSwitch) -> Option<Report> {
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    (claim, around): (Claim, Option<Surroundings>),
+    stop: &StopSwitch,
+) -> Option<Report> {
     let holder = claim.holder();
     shared.scribe.open(holder);
     let alarm = alarm(claim.task().timeout, stop.clone());
-    let result = go(shared, &claim, stop).await;
+    let result = go(shared, (&claim, around), stop).await;
     if let Some(alarm) = alarm {
         alarm.abort();
     }
-    let _ = tokio::fs::remove_dir_all(folders(shared, &claim).work).await;
+    if needs_folders(shared, &claim) {
+        let _ = tokio::fs::remove_dir_all(folders(shared, &claim).work).await;
+    }
     let Some(report) = report(&claim, result, stop.why()) else {
         shared.scribe.forget(holder);
         return None;
@@ -68,10 +78,19 @@ pub(super) async fn run(shared: &Arc<Shared>, claim: Claim, stop: &StopSwitch) -
     Some(report)
 }
 
-async fn go(shared: &Arc<Shared>, claim: &Claim, stop: &StopSwitch) -> Result<End, TaskError> {
+async fn go(
+    shared: &Arc<Shared>,
+    (claim, around): (&Claim, Option<Surroundings>),
+    stop: &StopSwitch,
+) -> Result<End, TaskError> {
     leftovers::clear_the_way(claim).await;
-    let around = shared.store.surroundings(claim).await;
-    let around = around.map_err(|e| TaskError::retry_chain(&e))?;
+    let around = match around {
+        Some(around) => around,
+        None => {
+            let around = shared.store.surroundings(claim).await;
+            around.map_err(|e| TaskError::retry_chain(&e))?
+        }
+    };
     let attempting = Attempting {
         shared,
         claim,
@@ -181,13 +200,14 @@ impl Attempting<'_> {
         let task = claim.task();
         let input = template::render_value(&task.with, &self.scope).map_err(|e| TaskError::fail_chain(&e))?;
         let folders = folders(shared, claim);
-        lay_out(&folders, &claim.flow, &task.files)
-            .await
-            .map_err(TaskError::retry)?;
+        if needs_folders(shared, claim) {
+            let made = lay_out(&folders, &claim.flow, &task.files).await;
+            made.map_err(TaskError::retry)?;
+        }
         let attempt = identity(claim, &self.around);
         let host: Arc<dyn Host> = Arc::new(super::host::StoreHost::new(shared, claim));
         let mut ctx = Ctx::new(attempt, folders, stop.token.clone(), host);
-        ctx.params = self.around.params.clone();
+        ctx.params = self.around.facts.params.clone();
         ctx.env = environment(shared, &task.env, &self.scope)?;
         Ok(Prepared {
             input,
@@ -243,7 +263,7 @@ fn identity(claim: &Claim, around: &Surroundings) -> Attempt {
     Attempt {
         run: claim.run,
         flow: claim.flow.name.clone(),
-        version: around.version.clone(),
+        version: around.facts.version.clone(),
         task: claim.task().name.clone(),
         attempt: claim.attempt,
         epoch: claim.epoch,
@@ -262,6 +282,13 @@ fn folders(shared: &Shared, claim: &Claim) -> Folders {
         artifacts: home.join("artifacts").join(&task).join(claim.epoch.to_string()),
         checkpoints: home.join("checkpoints").join(&task),
     }
+}
+
+/// What runs inline and says that it works in no folder gets none: making and removing three of them costs more than such a task.
+fn needs_folders(shared: &Shared, claim: &Claim) -> bool {
+    let task = claim.task();
+    let plugin = shared.registry.get(&task.uses);
+    !claim.is_light() || !task.files.is_empty() || plugin.is_some_and(|plugin| plugin.works_in_folders())
 }
 
 async fn lay_out(folders: &Folders, flow: &Flow, files: &[String]) -> io::Result<()> {
@@ -301,23 +328,21 @@ async fn inline(
         .get(name)
         .cloned()
         .ok_or_else(|| TaskError::fail(format_args!("this worker has no plugin `{name}`")))?;
-    let mut task = tokio::spawn(async move {
-        let Prepared { input, ctx, preview } = prepared;
-        inside::act(plugin.as_ref(), (&ctx, input), preview).await
-    });
-    let done = tokio::select! {
-        done = &mut task => done,
-        () = late(stop) => {
-            task.abort();
-            return Err(TaskError::Cancelled);
-        }
-    };
-    done.unwrap_or_else(|error| {
-        Err(TaskError::fail(format_args!(
-            "the plugin panicked: {}",
-            chain(&error)
-        )))
-    })
+    let Prepared { input, ctx, preview } = prepared;
+    let work = inside::act(plugin.as_ref(), (&ctx, input), preview);
+    tokio::select! {
+        done = AssertUnwindSafe(work).catch_unwind() => done.unwrap_or_else(|panic| {
+            Err(TaskError::fail(format_args!("the plugin panicked: {}", last_words(panic.as_ref()))))
+        }),
+        () = late(stop) => Err(TaskError::Cancelled),
+    }
+}
+
+/// What a panic said.
+fn last_words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a word")
 }
 
 /// Ends when a stop was asked for and its grace is over. An attempt that lost its lease has none: somebody else may start soon.

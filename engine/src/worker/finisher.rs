@@ -6,10 +6,12 @@ use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
+use super::{Room, Shared, lock};
 use crate::clock;
-use crate::store::Store;
-use crate::store::advance::Report;
+use crate::plan::Outcome;
+use crate::plugin::Isolation;
+use crate::store::advance::{Advanced, Report};
+use crate::store::{Store, clean};
 
 /// Reports in one transaction at most.
 const BATCH: usize = 500;
@@ -30,24 +32,24 @@ pub(super) async fn collect(
         if count == 0 {
             return;
         }
-        commit(&shared, std::mem::take(&mut batch), &over).await;
+        commit(&shared, std::mem::take(&mut batch).into(), &over).await;
     }
 }
 
 /// Commits a batch, again and again while the trouble is passing: results are not thrown away because PostgreSQL restarts.
-async fn commit(shared: &Arc<Shared>, batch: Vec<Report>, over: &CancellationToken) {
-    let claimer = (!shared.draining.load(Ordering::Acquire)).then(|| shared.claimer(batch.len()));
+async fn commit(shared: &Arc<Shared>, batch: Arc<[Report]>, over: &CancellationToken) {
+    let claimer = (!shared.draining.load(Ordering::Acquire)).then(|| shared.claimer(freed(shared, &batch)));
     loop {
         match shared
             .store
-            .advance(batch.clone(), claimer.clone(), clock::now())
+            .advance(Arc::clone(&batch), claimer.clone(), clock::now())
             .await
         {
             Ok(done) => {
-                batch.iter().for_each(|r| shared.forget((r.run, r.idx, r.epoch)));
-                done.handed.into_iter().for_each(|claim| shared.begin(claim));
+                let gated = done.gated;
+                go_on(shared, &batch, done).await;
                 shared.wake.notify_one();
-                if done.gated {
+                if gated {
                     supersede(shared.store.clone());
                 }
                 return;
@@ -69,6 +71,34 @@ async fn commit(shared: &Arc<Shared>, batch: Vec<Report>, over: &CancellationTok
             }
         }
     }
+}
+
+/// The room that a batch leaves behind.
+fn freed(shared: &Shared, batch: &[Report]) -> Room {
+    let running = lock(&shared.running);
+    let mut room = Room::default();
+    for report in batch {
+        match running
+            .get(&(report.run, report.idx))
+            .map(|attempt| attempt.isolation)
+        {
+            Some(Isolation::Inline) => room.light += 1,
+            Some(Isolation::Process) => room.slots += 1,
+            None => {}
+        }
+    }
+    room
+}
+
+/// Lets go of what is reported and begins what was handed over, which knows of its run and its needs what has just been said.
+async fn go_on(shared: &Arc<Shared>, batch: &[Report], done: Advanced) {
+    if !done.handed.is_empty() {
+        let succeeded = |(r, counted): &(&Report, bool)| *counted && r.outcome == Outcome::Succeeded;
+        let succeeded = batch.iter().zip(done.accepted).filter(succeeded);
+        let outputs = succeeded.filter_map(|(r, _)| Some(((r.run, r.idx), clean(r.outputs.clone()?))));
+        shared.begin_all(done.handed, outputs.collect()).await;
+    }
+    batch.iter().for_each(|r| shared.forget((r.run, r.idx, r.epoch)));
 }
 
 /// Closes what older runs still ask at a gate just reached; what fails here is left to the scheduler's sweep.

@@ -116,7 +116,7 @@ impl Asking<'_> {
         });
         Evidence {
             flow: claim.flow.name.clone(),
-            version: around.version.clone(),
+            version: around.facts.version.clone(),
             run: claim.run,
             task: claim.task().name.clone(),
             rules: self.rules.clone(),

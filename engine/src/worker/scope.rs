@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::store::claim::{Claim, Surroundings};
+use crate::store::claim::Claim;
+use crate::store::surroundings::Surroundings;
 use crate::template::{Reference, Step};
 
 /// The names. What a need handed on that did not succeed is null: who runs even then sees that.
@@ -15,15 +16,15 @@ pub(super) fn scope(claim: &Claim, around: &Surroundings) -> Value {
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
     json!({
-        "params": around.params,
+        "params": around.facts.params,
         "vars": vars,
         "tasks": outputs(claim, around),
         "run": {
             "id": claim.run,
             "flow": claim.flow.name,
-            "version": around.version,
-            "trigger": around.trigger,
-            "scheduled_for": around.scheduled_for,
+            "version": around.facts.version,
+            "trigger": around.facts.trigger,
+            "scheduled_for": around.facts.scheduled_for,
             "time": run_time(around),
         },
     })
@@ -31,7 +32,7 @@ pub(super) fn scope(claim: &Claim, around: &Surroundings) -> Value {
 
 /// The instant a run stands for.
 pub(super) fn run_time(around: &Surroundings) -> Timestamp {
-    around.scheduled_for.unwrap_or(around.created_at)
+    around.facts.scheduled_for.unwrap_or(around.facts.created_at)
 }
 
 fn outputs(claim: &Claim, around: &Surroundings) -> Map<String, Value> {

@@ -63,11 +63,21 @@ impl Scribe {
     /// Ends an attempt's log when all of it is written, at the latest when its lease must be over.
     pub(super) async fn close(&self, holder: Holder, now: Timestamp) {
         let (told, done) = oneshot::channel();
-        match lock(&self.attempts).get_mut(&holder) {
-            Some(pages) => pages.close(told, now),
-            None => return,
+        {
+            let mut attempts = lock(&self.attempts);
+            match attempts.get_mut(&holder) {
+                // Most light tasks never say a word: nothing is written, nobody is waited for.
+                Some(pages) if pages.is_blank() => drop(attempts.remove(&holder)),
+                Some(pages) => {
+                    pages.close(told, now);
+                    self.bell.notify_one();
+                }
+                None => {}
+            }
+            if !attempts.contains_key(&holder) {
+                return;
+            }
         }
-        self.bell.notify_one();
         let _ = tokio::time::timeout(LEASE, done).await;
         self.forget(holder);
     }

@@ -13,6 +13,7 @@ use tidegate_test_fixtures::proxy::{Fault, Proxy, Upstream};
 
 use super::*;
 use crate::clock;
+use crate::graph::Task;
 use crate::plan::Outcome;
 use crate::state::Reason;
 use crate::state::run::RunState;
@@ -154,7 +155,10 @@ async fn failed_run(bench: &Bench) -> RunId {
 async fn a_retry_keeps_what_had_succeeded_and_runs_the_rest() {
     let tasks = vec![
         task("a", &[], 1),
-        task("b", &[0], 1),
+        Task {
+            with: json!({ "by": "{{ tasks.a.by }}" }),
+            ..task("b", &[0], 1)
+        },
         task("c", &[1], 1),
         task("d", &[], 1),
     ];
@@ -174,11 +178,11 @@ async fn a_retry_keeps_what_had_succeeded_and_runs_the_rest() {
         "what it needs is there"
     );
     assert_eq!(
-        around.created_at, begun,
+        around.facts.created_at, begun,
         "its `run.time` is that of the first try"
     );
     assert_eq!(
-        (around.trigger.as_str(), around.requester.as_str()),
+        (around.facts.trigger.as_str(), around.facts.requester.as_str()),
         ("retry", "anna")
     );
     let artifacts: Vec<i32> = sqlx::query_scalar(
@@ -227,6 +231,6 @@ async fn a_retry_of_a_tick_keeps_its_time_and_not_its_place() {
     made(bench.store.place(retry, bench.now).await.unwrap());
     let claim = bench.claim(1).await.remove(0);
     let around = bench.store.surroundings(&claim).await.unwrap();
-    assert_eq!(around.scheduled_for, Some(at));
+    assert_eq!(around.facts.scheduled_for, Some(at));
     bench.audit().await;
 }

@@ -11,7 +11,7 @@ use crate::graph::{EVERY_QUEUE, Placement, Task};
 use crate::id::TaskIdx;
 use crate::plan::Outcome;
 use crate::state::Reason;
-use crate::store::claim::{Claim, Claimer};
+use crate::store::claim::{Claim, Claimer, Crowded};
 use crate::store::tests::{Bench, report, task};
 use crate::store::{Store, StoreError};
 
@@ -136,7 +136,10 @@ async fn a_chain_gives_way_to_what_is_more_urgent_when_slots_are_short() {
     bench.run().await;
     let first = bench.claim(1).await.remove(0);
     let claimer = Claimer {
-        crowded: true,
+        crowded: Crowded {
+            slots: true,
+            light: true,
+        },
         ..bench.claimer(1)
     };
     let reports = vec![report(&first, Outcome::Succeeded)];
@@ -227,7 +230,7 @@ async fn twenty_claimers_never_hold_more_than_there_are_slots() {
         let taken: Vec<Claim> = taken.into_iter().flatten().collect();
         assert!(taken.len() <= 3, "{} at once", taken.len());
         bench.audit().await;
-        let reports = taken
+        let reports: Vec<_> = taken
             .iter()
             .map(|claim| report(claim, Outcome::Succeeded))
             .collect();

@@ -23,6 +23,32 @@ struct Extras {
     waits: BTreeMap<TaskIdx, Vec<Wait>>,
 }
 
+impl Extras {
+    async fn load(conn: &mut PgConnection, run: RunId) -> Result<Self> {
+        Ok(Self {
+            messages: messages(conn, run).await?,
+            outputs: outputs(conn, run).await?,
+            artifacts: artifacts(conn, run).await?,
+            gates: gates(conn, run).await?,
+            waits: waits(conn, run).await?,
+        })
+    }
+
+    /// Puts them where they belong. A task that ended since its row was read keeps its outputs for the next look.
+    fn join(mut self, tasks: &mut [TaskRun]) {
+        for task in tasks {
+            task.message = self.messages.remove(&task.idx);
+            task.outputs = self
+                .outputs
+                .remove(&task.idx)
+                .filter(|_| task.state == "succeeded");
+            task.artifacts = self.artifacts.remove(&task.idx).unwrap_or_default();
+            task.gate = self.gates.remove(&task.idx);
+            task.waits = self.waits.remove(&task.idx).unwrap_or_default();
+        }
+    }
+}
+
 impl Store {
     /// One run with its task runs; `None`: no such run.
     pub async fn run(&self, id: RunId, now: Timestamp) -> Result<Option<Run>> {
@@ -39,17 +65,15 @@ impl Store {
         let flow = self
             .definition(&mut conn, &VersionHash(row.try_get("version")?))
             .await?;
-        let extras = Extras {
-            messages: messages(&mut conn, id).await?,
-            outputs: outputs(&mut conn, id).await?,
-            artifacts: artifacts(&mut conn, id).await?,
-            gates: gates(&mut conn, id).await?,
-            waits: waits(&mut conn, id).await?,
-        };
+        let mut tasks = task_runs(&mut conn, (id, &flow)).await?;
+        // What belongs to attempts is not looked for where there was none: a run that was asked for a moment ago.
+        if tasks.iter().any(|task| task.epoch > 0) {
+            Extras::load(&mut conn, id).await?.join(&mut tasks);
+        }
         Ok(Some(Run {
             summary: summary(&row, (&flow, now))?,
             params: json(&row, "params")?,
-            tasks: task_runs(&mut conn, (id, &flow), extras).await?,
+            tasks,
         }))
     }
 
@@ -125,11 +149,7 @@ pub(super) fn name_of(flow: &Flow, idx: i32) -> String {
     flow.graph.task(idx as TaskIdx).name.as_str().to_owned()
 }
 
-async fn task_runs(
-    conn: &mut PgConnection,
-    (run, flow): (RunId, &Flow),
-    mut extras: Extras,
-) -> Result<Vec<TaskRun>> {
+async fn task_runs(conn: &mut PgConnection, (run, flow): (RunId, &Flow)) -> Result<Vec<TaskRun>> {
     let rows = sqlx::query(
         "select t.idx, t.state::text as state, t.reason, t.attempt, t.lost, t.epoch, t.started_at, t.finished_at,
                 d.at as due_at, l.progress, w.name as worker
@@ -165,14 +185,14 @@ async fn task_runs(
             started_at: maybe_instant(row, "started_at")?,
             finished_at: maybe_instant(row, "finished_at")?,
             due_at: maybe_instant(row, "due_at")?,
-            message: extras.messages.remove(&idx),
+            message: None,
             progress: row.try_get("progress")?,
             worker: row.try_get("worker")?,
-            outputs: extras.outputs.remove(&idx),
-            artifacts: extras.artifacts.remove(&idx).unwrap_or_default(),
+            outputs: None,
+            artifacts: Vec::new(),
             gated: task.gate.is_some(),
-            gate: extras.gates.remove(&idx),
-            waits: extras.waits.remove(&idx).unwrap_or_default(),
+            gate: None,
+            waits: Vec::new(),
         });
     }
     Ok(tasks)

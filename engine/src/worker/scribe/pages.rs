@@ -82,6 +82,12 @@ impl Pages {
         self.queued + self.points.len() * LINE_COST
     }
 
+    /// Nothing is left to be written, and nothing is out.
+    pub(super) fn is_blank(&self) -> bool {
+        let silent = self.queue.is_empty() && self.tail.is_empty() && self.points.is_empty();
+        silent && !self.out && self.dropped == (0, 0) && self.left_out == 0
+    }
+
     /// Some of it is in the batch whose fate is to be settled.
     pub(super) fn is_out(&self) -> bool {
         self.out

@@ -325,7 +325,8 @@ async fn claim(store: &Store, slots: usize) -> Vec<Claim> {
         worker: clock::new_id(),
         queues: vec!["default".to_owned()],
         slots,
-        crowded: false,
+        crowded: crate::store::claim::Crowded::default(),
+        light: slots,
     };
     let mut claims = store.claim(claimer, clock::now()).await.unwrap();
     claims.sort_by_key(|claim| claim.idx);
