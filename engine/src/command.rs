@@ -21,7 +21,7 @@ pub use decide::{Choice, Decision, decide};
 pub use flows::{apply, prune};
 pub use people::{add_person, set_roles};
 pub use pools::{LARGEST_POOL, remove_pool, set_pool};
-pub use runs::{Request, Triggered, cancel, retry, trigger};
+pub use runs::{Request, RetryRequest, Triggered, cancel, retry, trigger};
 pub use schedules::pause_schedule;
 
 use crate::spec::params::ParamProblem;

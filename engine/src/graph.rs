@@ -3,6 +3,7 @@
 //! A [`Graph`] is acyclic by construction: the only ways to get one are [`Graph::new`] and deserialising, which goes
 //! through it.
 
+mod items;
 mod placement;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::plugin::Isolation;
 use crate::retry::RetryPolicy;
 use crate::template::{self, Reference};
 
+pub use items::MAX_ITEMS;
 pub use placement::{DEFAULT_QUEUE, EVERY_QUEUE, MOST_URGENT, Placement};
 
 /// A flow after all checks: immutable, stored as JSON with its version.
@@ -173,6 +175,12 @@ pub struct Task {
     /// Its failure counts neither for what needs it nor for the run's end.
     #[serde(default)]
     pub continue_on_failure: bool,
+    /// The list whose items it runs for, one task run each: a literal one, or a text that yields one. See [`crate::plan`].
+    #[serde(default)]
+    pub for_each: Option<Value>,
+    /// Items that may be under way at once.
+    #[serde(default)]
+    pub max_parallel: Option<u32>,
     /// When a failed attempt is tried again.
     pub retry: RetryPolicy,
     /// Bound on one attempt.
@@ -201,17 +209,25 @@ impl Task {
 
     /// What its templates refer to.
     pub fn references(&self) -> Vec<Reference> {
-        let gate = self.gate.iter().flat_map(Gate::texts);
-        let texts = self.env.values().chain(gate);
-        let texts = texts.flat_map(|text| template::references(&Value::String(text.clone())));
         let when = self
             .when
             .iter()
             .filter_map(|when| template::parse_expression(when).ok());
+        let before = when.flat_map(|when| when.references);
+        let for_each = self.for_each.iter().flat_map(template::references);
+        let mut all = self.item_references();
+        all.extend(before.chain(for_each));
+        all
+    }
+
+    /// The same without what is evaluated before there are items.
+    pub fn item_references(&self) -> Vec<Reference> {
+        let gate = self.gate.iter().flat_map(Gate::texts);
+        let texts = self.env.values().chain(gate);
+        let texts = texts.flat_map(|text| template::references(&Value::String(text.clone())));
         template::references(&self.with)
             .into_iter()
             .chain(texts)
-            .chain(when.flat_map(|when| when.references))
             .collect()
     }
 }
@@ -287,14 +303,14 @@ impl Graph {
         &self.tasks
     }
 
-    /// The task at a position. Panics when the position is of another graph.
+    /// The task of a position, or of an item's. Panics when there are no tasks.
     pub fn task(&self, idx: TaskIdx) -> &Task {
-        &self.tasks[idx as usize]
+        &self.tasks[self.head(idx) as usize]
     }
 
-    /// The tasks that need `idx`.
+    /// The tasks that need `idx`. Nothing needs an item: its head stands for all of them.
     pub fn dependents(&self, idx: TaskIdx) -> &[TaskIdx] {
-        &self.dependents[idx as usize]
+        self.dependents.get(idx as usize).map_or(&[], Vec::as_slice)
     }
 
     /// Position of a task by name.

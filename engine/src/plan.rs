@@ -6,9 +6,11 @@
 //! The slice ([`frontier`]) holds the task runs that something happened to and their dependents; when an end spreads further
 //! (skips cascade), [`PlanError::Beyond`] asks for more and the caller plans again with [`closure`].
 
+mod again;
+mod maps;
 mod news;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,17 +20,21 @@ use crate::id::TaskIdx;
 use crate::state::Reason;
 use crate::state::run::{Ends, RunEvent, RunState};
 use crate::state::task_run::{TaskEvent, TaskState};
+use maps::Open;
 
+pub use again::{Kept, kept};
+pub use maps::{Carried, CarriedItems, MapView};
 pub use news::{Outcome, Plan, PlanError, RunView, Step, TaskView};
 
 /// How many times a task run may lose its worker before it fails; user attempts are not spent on it.
 pub const LOST_WORKER_BUDGET: u32 = 3;
 
-/// Positions to load before planning: what something happened to, and who needs it.
+/// Positions to load before planning: what something happened to, and who needs it; of an item, its head.
 pub fn frontier(graph: &Graph, touched: impl IntoIterator<Item = TaskIdx>) -> BTreeSet<TaskIdx> {
     let mut slice = BTreeSet::new();
     for idx in touched {
         slice.insert(idx);
+        slice.insert(graph.head(idx));
         slice.extend(graph.dependents(idx));
     }
     slice
@@ -40,6 +46,7 @@ pub fn closure(graph: &Graph, touched: impl IntoIterator<Item = TaskIdx>) -> BTr
     let mut open: Vec<TaskIdx> = touched.into_iter().collect();
     while let Some(idx) = open.pop() {
         if slice.insert(idx) {
+            open.push(graph.head(idx));
             open.extend(graph.dependents(idx));
         }
     }
@@ -55,6 +62,10 @@ pub struct Slice<'a> {
     pub run: &'a mut RunView,
     /// The loaded task runs.
     pub tasks: &'a mut BTreeMap<TaskIdx, TaskView>,
+    /// Maps under `max_parallel` whose items are loaded.
+    pub maps: &'a mut BTreeMap<TaskIdx, MapView>,
+    /// Items to carry over, of maps that expand now.
+    pub carried: &'a CarriedItems,
     /// The instant of the transaction.
     pub now: Timestamp,
 }
@@ -98,10 +109,15 @@ pub fn cancel(slice: Slice<'_>, reason: Reason) -> Result<Plan, PlanError> {
     }
     planner.run_event(RunEvent::CancelRequested)?;
     planner.run.reason = Some(reason);
+    // The head of a map follows its items.
+    let items = TaskState::Waiting {
+        reason: Reason::Items,
+    };
+    let stays = |state: TaskState| state.is_terminal() || state == TaskState::Running || state == items;
     let idle: Vec<TaskIdx> = planner
         .tasks
         .iter()
-        .filter(|(_, task)| !task.state.is_terminal() && task.state != TaskState::Running)
+        .filter(|(_, task)| !stays(task.state))
         .map(|(&idx, _)| idx)
         .collect();
     for idx in idle {
@@ -110,22 +126,11 @@ pub fn cancel(slice: Slice<'_>, reason: Reason) -> Result<Plan, PlanError> {
     planner.settle()
 }
 
-/// A new run's views: all blocked, but for what is `carried` over from the run it retries.
+/// A new run's views: all blocked, but for what is `carried` over from the run it retries, items among it.
 pub fn create(graph: &Graph, carried: &BTreeSet<TaskIdx>) -> (RunView, BTreeMap<TaskIdx, TaskView>, Plan) {
     let mut tasks: BTreeMap<TaskIdx, TaskView> = (0..)
         .zip(graph.tasks())
-        .map(|(idx, task)| {
-            let unmet = task.needs.len() as u32;
-            let view = TaskView {
-                state: TaskState::Blocked,
-                unmet,
-                seen: Ends::default(),
-                epoch: 0,
-                attempt: 0,
-                lost: 0,
-            };
-            (idx, view)
-        })
+        .map(|(idx, task)| (idx, TaskView::blocked(task.needs.len() as u32)))
         .collect();
     let mut run = RunView {
         state: RunState::Queued,
@@ -136,19 +141,17 @@ pub fn create(graph: &Graph, carried: &BTreeSet<TaskIdx>) -> (RunView, BTreeMap<
     };
     let mut plan = Plan::default();
     for &idx in carried {
-        let done = TaskState::Succeeded {
-            reason: Some(Reason::Carried),
-        };
-        if let Some(task) = tasks.get_mut(&idx) {
-            task.state = done;
+        let done = maps::CARRIED;
+        if graph.item(idx).is_none() {
             run.open -= 1;
             run.seen = run.seen.with(done, false);
-            plan.steps.push(Step {
-                idx,
-                event: TaskEvent::Carried,
-                due: None,
-            });
         }
+        tasks.entry(idx).or_insert_with(|| TaskView::blocked(1)).state = done;
+        plan.steps.push(Step {
+            idx,
+            event: TaskEvent::Carried,
+            due: None,
+        });
         for next in graph.dependents(idx) {
             if let Some(task) = tasks.get_mut(next) {
                 task.unmet -= 1;
@@ -163,6 +166,8 @@ struct Planner<'a> {
     graph: &'a Graph,
     run: &'a mut RunView,
     tasks: &'a mut BTreeMap<TaskIdx, TaskView>,
+    maps: &'a mut BTreeMap<TaskIdx, MapView>,
+    carried: &'a CarriedItems,
     now: Timestamp,
     plan: Plan,
 }
@@ -173,6 +178,8 @@ impl<'a> Planner<'a> {
             graph: slice.graph,
             run: slice.run,
             tasks: slice.tasks,
+            maps: slice.maps,
+            carried: slice.carried,
             now: slice.now,
             plan: Plan::default(),
         }
@@ -191,13 +198,21 @@ impl<'a> Planner<'a> {
                 task.epoch += 1;
             }
             Outcome::Lost => task.lost += 1,
-            Outcome::Asked | Outcome::Parked { .. } | Outcome::Released | Outcome::Unneeded => {
-                task.attempt = task.attempt.saturating_sub(1)
+            Outcome::Asked
+            | Outcome::Parked { .. }
+            | Outcome::Released
+            | Outcome::Unneeded
+            | Outcome::Expanded { .. } => {
+                task.attempt = task.attempt.saturating_sub(1);
             }
             _ => {}
         }
         let (event, due) = self.event_of(idx, outcome, random)?;
-        self.step(idx, event, due)
+        self.step(idx, event, due)?;
+        match (outcome, event) {
+            (Outcome::Expanded { count }, TaskEvent::Expanded) => self.expand(idx, count),
+            _ => Ok(()),
+        }
     }
 
     fn event_of(
@@ -222,6 +237,7 @@ impl<'a> Planner<'a> {
             Outcome::Unneeded => stopping.unwrap_or(TaskEvent::Skipped {
                 reason: Reason::ConditionFalse,
             }),
+            Outcome::Expanded { .. } => stopping.unwrap_or(TaskEvent::Expanded),
             Outcome::Asked => stopping.unwrap_or(TaskEvent::Asked),
             Outcome::Parked { reason, until } => {
                 return Ok((stopping.unwrap_or(TaskEvent::Parked { reason }), until));
@@ -267,10 +283,12 @@ impl<'a> Planner<'a> {
     }
 
     fn step(&mut self, idx: TaskIdx, event: TaskEvent, due: Option<Timestamp>) -> Result<(), PlanError> {
-        let mut open = VecDeque::from([(idx, event, due)]);
+        let mut open = Open::from([(idx, event, due)]);
         while let Some((idx, event, due)) = open.pop_front() {
-            if let Some(end) = self.transit(Step { idx, event, due })? {
-                self.tell_dependents(idx, end, &mut open)?;
+            match self.transit(Step { idx, event, due })? {
+                None => {}
+                Some(end) if self.graph.item(idx).is_some() => self.tell_head(idx, end, &mut open)?,
+                Some(end) => self.tell_dependents(idx, end, &mut open)?,
             }
         }
         Ok(())
@@ -289,17 +307,14 @@ impl<'a> Planner<'a> {
             return Ok(None);
         }
         self.run.open -= 1;
-        let tolerated = self.graph.task(step.idx).continue_on_failure;
-        self.run.seen = self.run.seen.with(after, tolerated);
+        if self.graph.item(step.idx).is_none() {
+            let tolerated = self.graph.task(step.idx).continue_on_failure;
+            self.run.seen = self.run.seen.with(after, tolerated);
+        }
         Ok(Some(after))
     }
 
-    fn tell_dependents(
-        &mut self,
-        idx: TaskIdx,
-        end: TaskState,
-        open: &mut VecDeque<(TaskIdx, TaskEvent, Option<Timestamp>)>,
-    ) -> Result<(), PlanError> {
+    fn tell_dependents(&mut self, idx: TaskIdx, end: TaskState, open: &mut Open) -> Result<(), PlanError> {
         let tolerated = self.graph.task(idx).continue_on_failure;
         for &next in self.graph.dependents(idx) {
             let task = self.tasks.get_mut(&next).ok_or(PlanError::Beyond(next))?;

@@ -29,6 +29,12 @@ pub enum Reason {
     Poll,
     /// Waits for a run that it made.
     SubRun,
+    /// Waits for the items that it runs for.
+    Items,
+    /// An item failed.
+    ItemsFailed,
+    /// An item was rejected, and none failed.
+    ItemsRejected,
     /// The attempt or the run took longer than its `timeout`.
     Timeout,
     /// Its worker died more often than the budget allows.
@@ -67,6 +73,9 @@ impl Reason {
             Self::Timer => "timer",
             Self::Poll => "poll",
             Self::SubRun => "sub_run",
+            Self::Items => "items",
+            Self::ItemsFailed => "items_failed",
+            Self::ItemsRejected => "items_rejected",
             Self::Timeout => "timeout",
             Self::WorkerLost => "worker_lost",
             Self::Error => "error",

@@ -25,6 +25,7 @@ pub mod leases;
 pub mod ledger;
 pub mod leftovers;
 pub mod locked;
+mod maps;
 pub mod migrate;
 pub mod models;
 pub mod orders;

@@ -11,6 +11,7 @@
 //! runs a task while its old attempt still lives.
 
 mod attempt;
+mod before;
 mod child;
 mod finisher;
 mod gate;

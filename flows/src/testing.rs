@@ -320,6 +320,7 @@ impl Bench {
 
 fn attempt() -> Attempt {
     Attempt {
+        map_index: None,
         run: "01931d2c-0000-7000-8000-000000000001".parse::<RunId>().unwrap(),
         flow: FlowName::new("tested-flow").unwrap(),
         version: version_hash(),

@@ -61,7 +61,8 @@ impl Watching {
     }
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// `NAME=VALUE`, split.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("a param is written NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
@@ -106,7 +107,8 @@ async fn apply_file(backend: &Backend, file: &str, session: &Session) -> Result<
     Ok(name)
 }
 
-fn params_of(flow: &Flow, given: &[(String, String)]) -> Result<Map<String, Value>, Failure> {
+/// Params of a command line, as the flow declares them.
+pub(super) fn params_of(flow: &Flow, given: &[(String, String)]) -> Result<Map<String, Value>, Failure> {
     Ok(params::from_texts(flow, given).map_err(CommandError::Params)?)
 }
 

@@ -47,7 +47,9 @@ pub async fn load(store: &Store, id: RunId) -> Result<view::Run, Failure> {
 
 /// Fails when a run has no task of that name.
 pub fn check_task(run: &view::Run, task: &str) -> Result<(), Failure> {
-    if run.tasks.iter().any(|known| known.name == task) {
+    let of_map = task.split('[').next();
+    let is = |known: &str| known == task || Some(known) == of_map;
+    if run.tasks.iter().any(|known| is(&known.name)) {
         return Ok(());
     }
     let help = spec::suggest(task, "it has", run.tasks.iter().map(|task| task.name.as_str()));

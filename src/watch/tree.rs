@@ -68,8 +68,9 @@ pub fn lines_with(run: &Run, why: &Why, now: Timestamp) -> Vec<Line> {
         .max()
         .unwrap_or(0)
         .min(NAMES);
-    let last = run.tasks.len().saturating_sub(1);
-    for (position, task) in run.tasks.iter().enumerate() {
+    let tasks: Vec<&TaskRun> = run.tasks.iter().filter(|task| speaks(run, task)).collect();
+    let last = tasks.len().saturating_sub(1);
+    for (position, task) in tasks.into_iter().enumerate() {
         let (branch, stem) = if position == last {
             ("└─ ", "   ")
         } else {
@@ -92,6 +93,25 @@ pub fn lines_with(run: &Run, why: &Why, now: Timestamp) -> Vec<Line> {
         );
     }
     lines
+}
+
+/// Items of a small map, and of a large one those that run or went wrong.
+const SMALL: i64 = 10;
+
+fn speaks(run: &Run, task: &TaskRun) -> bool {
+    if task.map_index.is_none() {
+        return true;
+    }
+    let name = task.name.split('[').next();
+    let head = run.tasks.iter().find(|head| Some(head.name.as_str()) == name);
+    let small = head
+        .and_then(|head| head.items.as_ref())
+        .is_some_and(|items| items.values().sum::<i64>() <= SMALL);
+    small
+        || !matches!(
+            task.state.as_str(),
+            "blocked" | "ready" | "succeeded" | "cancelled"
+        )
 }
 
 fn head(run: &Run, now: Timestamp) -> Line {
@@ -150,8 +170,14 @@ fn task_line(task: &TaskRun, (branch, width): (&str, usize), now: Timestamp) -> 
         .add(format!("{} ", mark(&task.state)), style)
         .add(format!("{:<width$}  ", task.name), Style::Plain)
         .add(stated(&task.state, task.reason.as_deref()), style);
-    if let Some(time) = task.took(now).filter(|_| task.attempt > 0) {
+    if let Some(time) = task
+        .took(now)
+        .filter(|_| task.attempt > 0 || task.items.is_some())
+    {
         line = line.add(format!("  {}", took(time)), Style::Plain);
+    }
+    if let Some(items) = task.items_in_words() {
+        line = line.add(format!("  {items}"), Style::Plain);
     }
     if let Some(share) = progress(task) {
         line = line.add(format!("  {share}"), Style::Plain);

@@ -55,6 +55,46 @@ async fn a_run_is_watched_to_its_end_and_its_code_is_the_verbs() {
 }
 
 #[tokio::test]
+async fn conditions_and_maps_do_what_their_examples_say() {
+    let tidegate = served().await;
+    tidegate.apply("conditions");
+    let done = tidegate.run(&["run", "conditions", "--watch"]);
+    assert_eq!(done.code(), 0, "{done:?}");
+    for line in ["✓ quick", "– thorough", "✓ join", "✗ extra", "✓ tidy", "– alarm"] {
+        assert!(done.stdout.contains(line), "{line}: {done:?}");
+    }
+    tidegate.apply("for-each");
+    let done = tidegate.run(&["run", "for-each", "--watch"]);
+    assert_eq!(done.code(), 0, "{done:?}");
+    assert!(done.stdout.contains("3 of 3 items ended"), "{done:?}");
+    let logs = tidegate.run(&["logs", "last", "sum"]);
+    assert!(logs.stdout.contains("12 letters in 3 words"), "{logs:?}");
+    let again = tidegate.run(&[
+        "retry",
+        "last",
+        "--from",
+        "sum",
+        "-p",
+        "words=none of this",
+        "--watch",
+    ]);
+    assert_eq!(again.code(), 0, "{again:?}");
+    assert!(
+        again.stdout.contains("count[2]") && again.stdout.contains("(carried)"),
+        "{again:?}"
+    );
+    let again = tidegate.run(&["retry", "last", "-p", "words=a b", "--watch"]);
+    assert_eq!(again.code(), 0, "{again:?}");
+    assert!(again.stdout.contains("2 of 2 items ended"), "{again:?}");
+    refused(&tidegate.run(&["retry", "last"]), 2, &["succeeded"]);
+    refused(
+        &tidegate.run(&["retry", "last", "--from", "cuont"]),
+        6,
+        &["did you mean `count`?"],
+    );
+}
+
+#[tokio::test]
 async fn params_are_typed_and_what_does_not_fit_is_named() {
     let tidegate = served().await;
     tidegate.apply("ask-a-person");

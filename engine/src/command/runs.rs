@@ -9,7 +9,7 @@ use crate::clock;
 use crate::id::RunId;
 use crate::spec;
 use crate::state::Reason;
-use crate::store::orders::{Key, Order, Placed, What};
+use crate::store::orders::{Again, Key, Order, Placed, What};
 use crate::store::{Store, StoreError, runs};
 use crate::view;
 
@@ -78,20 +78,37 @@ pub async fn cancel(
     }
 }
 
-/// A new run on the same version (`retry_of`, trigger `retry`): what had succeeded is carried over, the rest runs. Only of a run
-/// that ended without success.
+/// How a run is retried: the body of `POST /api/v1/runs/{id}/retry`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRequest {
+    /// The task from which on everything runs again, whether or not it had succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Params that get another value; the others keep theirs.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub params: Map<String, Value>,
+}
+
+/// A new run on the same version (`retry_of`, trigger `retry`): what had succeeded is carried over, the rest runs. With `from`, what
+/// rests on that task runs, too; with other params and no `from`, everything does. A run that succeeded is run again only so.
 pub async fn retry(
     store: &Store,
     actor: &Actor,
-    (run, key): (RunId, Option<&str>),
+    (run, request, key): (RunId, RetryRequest, Option<&str>),
     now: Timestamp,
 ) -> Result<Triggered, CommandError> {
     actor.needs(Role::Operator)?;
+    let asked = json!({ "run": run, "retry": request });
     let order = Order {
         id: clock::new_run_id(),
         actor: actor.name.clone(),
-        key: checked(key)?.map(|key| Key::new("retry", &actor.name, (key, &json!({ "run": run })))),
-        what: What::Retry { run },
+        key: checked(key)?.map(|key| Key::new("retry", &actor.name, (key, &asked))),
+        what: What::Retry(Again {
+            run,
+            from: request.from,
+            params: request.params,
+        }),
     };
     match store.place(order, now).await? {
         Placed::NoRun => Err(no_run(run)),
@@ -122,10 +139,18 @@ async fn answer(
         Placed::KeyReused => Err(CommandError::KeyReused {
             key: key.unwrap_or_default().to_owned(),
         }),
+        Placed::NoTask { name, known } => Err(CommandError::NotFound {
+            what: "task",
+            help: spec::suggest(&name, "there are", known.iter().map(String::as_str)),
+            name,
+        }),
         Placed::Params(problems) => Err(CommandError::Params(problems)),
         Placed::NotRetried { state } => Err(CommandError::Invalid {
             why: match state.as_str() {
-                "succeeded" => "the run succeeded: there is nothing to retry".to_owned(),
+                "succeeded" => {
+                    "the run succeeded: there is nothing to retry, unless from a task on or with other params"
+                        .to_owned()
+                }
                 _ => format!("the run is {state}: only one that is over can be retried"),
             },
         }),

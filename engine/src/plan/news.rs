@@ -27,7 +27,7 @@ pub struct RunView {
 pub struct TaskView {
     /// Its state.
     pub state: TaskState,
-    /// Needs that are not terminal.
+    /// Needs that are not terminal; of a map that has expanded, items.
     pub unmet: u32,
     /// How the others ended.
     pub seen: Ends,
@@ -44,6 +44,18 @@ impl TaskView {
     pub fn spent(&self) -> u32 {
         self.attempt.saturating_sub(self.lost)
     }
+
+    /// One that waits for so many to end.
+    pub fn blocked(unmet: u32) -> Self {
+        Self {
+            state: TaskState::Blocked,
+            unmet,
+            seen: Ends::default(),
+            epoch: 0,
+            attempt: 0,
+            lost: 0,
+        }
+    }
 }
 
 /// What happened to a task run.
@@ -57,6 +69,8 @@ pub enum Outcome {
     Failed { reason: Reason, again: bool },
     /// Its `when` is false. Not an attempt: the plugin never started.
     Unneeded,
+    /// Its list has so many items, for each of which it runs. Not an attempt either.
+    Expanded { count: u32 },
     /// Its gate asks people. Not an attempt: the plugin never started.
     Asked,
     /// Its gate closed.

@@ -14,6 +14,8 @@ use crate::retry::RetryPolicy;
 struct Traits {
     run_if: RunIf,
     continue_on_failure: bool,
+    /// Items of its list, and how many may be under way at once.
+    map: Option<(u32, Option<u32>)>,
 }
 
 fn graph(shape: &[Vec<bool>], attempts: u32) -> Graph {
@@ -31,6 +33,10 @@ fn graph_of(shape: &[Vec<bool>], traits: &[Traits], attempts: u32) -> Graph {
             .filter(|&n| edges.get(n as usize).copied().unwrap_or(false))
             .collect(),
         when: None,
+        for_each: traits(i)
+            .map
+            .map(|(items, _)| serde_json::json!(vec![0; items as usize])),
+        max_parallel: traits(i).map.and_then(|(_, at_once)| at_once),
         run_if: traits(i).run_if,
         continue_on_failure: traits(i).continue_on_failure,
         retry: RetryPolicy {
@@ -52,12 +58,20 @@ struct World {
     graph: Graph,
     run: RunView,
     tasks: BTreeMap<TaskIdx, TaskView>,
+    maps: BTreeMap<TaskIdx, MapView>,
+    carried: CarriedItems,
 }
 
 impl World {
     fn new(graph: Graph) -> Self {
         let (run, tasks, _) = create(&graph, &BTreeSet::new());
-        let mut world = Self { graph, run, tasks };
+        let mut world = Self {
+            graph,
+            run,
+            tasks,
+            maps: BTreeMap::new(),
+            carried: CarriedItems::new(),
+        };
         start(world.slice()).unwrap();
         world
     }
@@ -67,6 +81,8 @@ impl World {
             graph: &self.graph,
             run: &mut self.run,
             tasks: &mut self.tasks,
+            maps: &mut self.maps,
+            carried: &self.carried,
             now: Timestamp::UNIX_EPOCH,
         }
     }
@@ -74,13 +90,16 @@ impl World {
     /// Advances on the small slice first, as the store does, and checks that it equals planning on everything.
     fn advance(&mut self, idx: TaskIdx, outcome: Outcome) {
         let mut small = self.tasks.clone();
-        let keep = frontier(&self.graph, [idx]);
+        let mut keep = frontier(&self.graph, [idx]);
+        keep.extend(self.next_item(idx, outcome));
         small.retain(|idx, _| keep.contains(idx));
-        let mut run = self.run.clone();
+        let (mut run, mut maps) = (self.run.clone(), self.maps.clone());
         let slice = Slice {
             graph: &self.graph,
             run: &mut run,
             tasks: &mut small,
+            maps: &mut maps,
+            carried: &self.carried,
             now: Timestamp::UNIX_EPOCH,
         };
         let partial = advance(slice, &[(idx, outcome)], &mut || 0.5);
@@ -88,7 +107,8 @@ impl World {
         match partial {
             Ok(plan) => {
                 assert_eq!(plan, whole);
-                assert_eq!(run, self.run);
+                assert_eq!((run, &maps), (self.run.clone(), &self.maps));
+                assert!(small.iter().all(|(idx, view)| self.tasks[idx] == *view));
             }
             Err(PlanError::Beyond(_)) => {}
             Err(other) => panic!("{other}"),
@@ -96,7 +116,70 @@ impl World {
         self.check();
     }
 
+    /// The item that the end of another lets go, as the store would load it.
+    fn next_item(&self, idx: TaskIdx, outcome: Outcome) -> Option<TaskIdx> {
+        let graph = &self.graph;
+        let limited = graph.item(idx).is_some() && graph.task(idx).max_parallel.is_some();
+        let head = graph.head(idx);
+        let cursor = self.maps.get(&head).map_or(0, |map| map.cursor);
+        let mut blocked = self
+            .tasks
+            .range(graph.item_at(head, cursor)..)
+            .filter(|(idx, view)| graph.head(**idx) == head && view.state == TaskState::Blocked);
+        let next = blocked.next().map(|(idx, _)| *idx);
+        next.filter(|_| limited && outcome != Outcome::Claimed)
+    }
+
+    /// What a map promises, at every moment.
+    fn check_map(&self, head: TaskIdx) {
+        let view = &self.tasks[&head];
+        let all: Vec<TaskState> = self
+            .tasks
+            .iter()
+            .filter(|(idx, _)| self.graph.item(**idx).is_some() && self.graph.head(**idx) == head)
+            .map(|(_, view)| view.state)
+            .collect();
+        let open = all.iter().filter(|state| !state.is_terminal()).count();
+        let blocked = all.iter().filter(|state| **state == TaskState::Blocked).count();
+        let expanded = view.state
+            == TaskState::Waiting {
+                reason: Reason::Items,
+            };
+        if expanded {
+            assert_eq!(view.unmet as usize, open, "the head counts its items");
+            assert!(open > 0, "a head waits for nothing");
+            let at_once = self
+                .graph
+                .task(head)
+                .max_parallel
+                .map_or(usize::MAX, |n| n as usize);
+            assert!(open - blocked <= at_once, "more items at once than allowed");
+            if self.run.state != RunState::Cancelling {
+                let most = at_once.min(open);
+                assert_eq!(open - blocked, most, "an item is held back though there is room");
+            }
+        } else {
+            assert_eq!(open, 0, "the head ended before its items");
+        }
+        let any = |wanted: fn(&TaskState) -> bool| all.iter().any(wanted);
+        match view.state {
+            TaskState::Succeeded { .. } => {
+                assert!(!any(|s| !matches!(s, TaskState::Succeeded { .. })));
+            }
+            TaskState::Failed {
+                reason: Reason::ItemsFailed,
+            } => assert!(any(|s| matches!(s, TaskState::Failed { .. }))),
+            TaskState::Rejected { .. } => {
+                assert!(!any(|s| matches!(s, TaskState::Failed { .. })));
+            }
+            _ => {}
+        }
+    }
+
     fn check(&self) {
+        let maps = self.graph.tasks().iter().zip(0..);
+        maps.filter(|(task, _)| task.for_each.is_some())
+            .for_each(|(_, head)| self.check_map(head));
         let open = self.tasks.values().filter(|t| !t.state.is_terminal()).count();
         let active = self.tasks.values().filter(|t| t.state.is_active()).count();
         assert_eq!((self.run.open as usize, self.run.active as usize), (open, active));
@@ -105,7 +188,11 @@ impl World {
             open == 0,
             "a run is over exactly when its task runs are"
         );
-        for (idx, task) in &self.tasks {
+        for (idx, task) in self
+            .tasks
+            .iter()
+            .filter(|(idx, _)| self.graph.item(**idx).is_none())
+        {
             let ready = matches!(
                 task.state,
                 TaskState::Ready | TaskState::Running | TaskState::Succeeded { .. }
@@ -162,7 +249,11 @@ impl World {
             let counts = |idx: &TaskIdx, state: &TaskState| {
                 !(matches!(state, TaskState::Failed { .. }) && self.graph.task(*idx).continue_on_failure)
             };
-            let mut ends = self.tasks.iter().filter(|(idx, task)| counts(idx, &task.state));
+            let heads = self
+                .tasks
+                .iter()
+                .filter(|(idx, _)| self.graph.item(**idx).is_none());
+            let mut ends = heads.filter(|(idx, task)| counts(idx, &task.state));
             ends.any(|(_, task)| wanted(&task.state))
         };
         if any(|s| matches!(s, TaskState::Cancelled { .. })) {
@@ -173,6 +264,22 @@ impl World {
             RunState::Rejected
         } else {
             RunState::Succeeded
+        }
+    }
+
+    /// What the attempt of the head of a map can come to, in place of an outcome drawn for any task.
+    fn fitting(&self, idx: TaskIdx, outcome: Outcome) -> Outcome {
+        let list = self.graph.task(idx).for_each.as_ref();
+        let list = list.filter(|_| self.graph.item(idx).is_none());
+        match (list.and_then(serde_json::Value::as_array), outcome) {
+            (Some(items), Outcome::Succeeded | Outcome::Asked | Outcome::Rejected { .. }) => {
+                Outcome::Expanded {
+                    count: items.len() as u32,
+                }
+            }
+            // The condition is asked of the head.
+            (None, Outcome::Unneeded) if self.graph.item(idx).is_some() => Outcome::Succeeded,
+            _ => outcome,
         }
     }
 
@@ -222,10 +329,13 @@ fn traits() -> impl Strategy<Value = Vec<Traits>> {
         1 => Just(RunIf::AnyFailed),
         1 => Just(RunIf::AnySucceeded),
     ];
-    let one = (run_if, prop::bool::weighted(0.2)).prop_map(|(run_if, continue_on_failure)| Traits {
-        run_if,
-        continue_on_failure,
-    });
+    let map = prop::option::weighted(0.3, (0u32..6, prop::option::of(1u32..4)));
+    let one =
+        (run_if, prop::bool::weighted(0.2), map).prop_map(|(run_if, continue_on_failure, map)| Traits {
+            run_if,
+            continue_on_failure,
+            map,
+        });
     prop::collection::vec(one, 9)
 }
 
@@ -240,8 +350,8 @@ proptest! {
     fn every_history_keeps_the_rules_and_can_be_brought_to_an_end(
         (shape, traits) in (shapes(), traits()),
         attempts in 1u32..4,
-        moves in prop::collection::vec((any::<u8>(), any::<usize>()), 0..60),
-        cancel_at in prop::option::of(0usize..60),
+        moves in prop::collection::vec((any::<u8>(), any::<usize>()), 0..120),
+        cancel_at in prop::option::of(0usize..120),
     ) {
         let mut world = World::new(graph_of(&shape, &traits, attempts));
         for (turn, (what, choice)) in moves.into_iter().enumerate() {
@@ -254,7 +364,7 @@ proptest! {
                 continue;
             }
             if let Some(idx) = world.pick(choice, |s| *s == TaskState::Running) {
-                world.advance(idx, outcome(what));
+                world.advance(idx, world.fitting(idx, outcome(what)));
             } else if let Some(idx) = world.pick(choice, |s| s.comes_due()) {
                 world.advance(idx, Outcome::Claimed);
             } else if let Some(idx) = world.pick(choice, |s| s.is_parked()) {
@@ -269,14 +379,19 @@ proptest! {
 }
 
 fn asks(state: &TaskState) -> bool {
-    matches!(state, TaskState::Waiting { .. }) && !state.is_parked()
+    matches!(
+        state,
+        TaskState::Waiting {
+            reason: Reason::Approval
+        }
+    )
 }
 
 /// Lets everything that is left succeed.
 fn finish(world: &mut World) {
-    for _ in 0..200 {
+    for _ in 0..2_000 {
         if let Some(idx) = world.pick(0, |s| *s == TaskState::Running) {
-            world.advance(idx, Outcome::Succeeded);
+            world.advance(idx, world.fitting(idx, Outcome::Succeeded));
         } else if let Some(idx) = world.pick(0, |s| s.comes_due()) {
             world.advance(idx, Outcome::Claimed);
         } else if let Some(idx) = world.pick(0, |s| s.is_parked()) {
@@ -383,4 +498,161 @@ fn what_runs_however_its_needs_end_does_not_start_in_a_run_that_is_cancelled() {
     world.advance(0, Outcome::Succeeded);
     assert!(matches!(world.tasks[&1].state, TaskState::Cancelled { .. }));
     assert_eq!(world.run.state, RunState::Cancelled);
+}
+
+fn map_of(items: u32, at_once: Option<u32>) -> World {
+    let map = Traits {
+        map: Some((items, at_once)),
+        ..Traits::default()
+    };
+    let mut world = World::new(graph_of(&[vec![], vec![true]], &[map, Traits::default()], 2));
+    world.advance(0, Outcome::Claimed);
+    world
+}
+
+#[test]
+fn a_map_over_nothing_succeeds_and_what_needs_it_runs() {
+    let mut world = map_of(0, None);
+    world.advance(0, Outcome::Expanded { count: 0 });
+    assert_eq!(world.tasks[&0].state, TaskState::Succeeded { reason: None });
+    assert_eq!(world.tasks[&1].state, TaskState::Ready);
+    finish(&mut world);
+    assert_eq!(world.run.state, RunState::Succeeded);
+}
+
+#[test]
+fn a_failed_item_is_tried_again_then_fails_the_map_when_the_others_are_over() {
+    let mut world = map_of(3, Some(1));
+    world.advance(0, Outcome::Expanded { count: 3 });
+    let first = world.graph.item_at(0, 0);
+    let failed = Outcome::Failed {
+        reason: Reason::Error,
+        again: true,
+    };
+    world.advance(first, Outcome::Claimed);
+    world.advance(first, failed);
+    assert_eq!(
+        world.tasks[&first].state,
+        TaskState::Backoff,
+        "each item has its attempts"
+    );
+    world.advance(first, Outcome::Claimed);
+    world.advance(first, failed);
+    assert_eq!(world.tasks[&world.graph.item_at(0, 1)].state, TaskState::Ready);
+    assert_eq!(world.tasks[&world.graph.item_at(0, 2)].state, TaskState::Blocked);
+    finish(&mut world);
+    let reason = Reason::ItemsFailed;
+    assert_eq!(world.tasks[&0].state, TaskState::Failed { reason });
+    let skipped = TaskState::Skipped {
+        reason: Reason::NeedsFailed,
+    };
+    assert_eq!(world.tasks[&1].state, skipped);
+    assert_eq!(world.run.state, RunState::Failed);
+}
+
+#[test]
+fn a_cancelled_map_ends_with_its_last_item() {
+    let mut world = map_of(3, Some(2));
+    world.advance(0, Outcome::Expanded { count: 3 });
+    let first = world.graph.item_at(0, 0);
+    world.advance(first, Outcome::Claimed);
+    cancel(world.slice(), Reason::Requested).unwrap();
+    world.check();
+    let items = TaskState::Waiting {
+        reason: Reason::Items,
+    };
+    assert_eq!(world.tasks[&0].state, items);
+    world.advance(first, Outcome::Stopped);
+    assert!(matches!(world.tasks[&0].state, TaskState::Cancelled { .. }));
+    assert_eq!(world.run.state, RunState::Cancelled);
+}
+
+#[test]
+fn items_that_are_carried_over_do_not_run_again() {
+    let mut world = map_of(3, Some(1));
+    let (epoch, attempt) = (7, 2);
+    for item in [0, 2] {
+        let idx = world.graph.item_at(0, item);
+        world.carried.insert(idx, Carried { epoch, attempt });
+    }
+    world.advance(0, Outcome::Expanded { count: 3 });
+    let states: Vec<&str> = (0..3)
+        .map(|item| world.tasks[&world.graph.item_at(0, item)].state.as_str())
+        .collect();
+    assert_eq!(states, ["succeeded", "ready", "succeeded"]);
+    assert_eq!(world.tasks[&world.graph.item_at(0, 2)].epoch, epoch);
+    finish(&mut world);
+    assert_eq!(world.run.state, RunState::Succeeded);
+}
+
+#[test]
+fn ten_thousand_items_cost_ten_thousand_steps() {
+    let mut world = map_of(10_000, Some(8));
+    let expanded = Outcome::Expanded { count: 10_000 };
+    advance(world.slice(), &[(0, expanded)], &mut || 0.5).unwrap();
+    for item in 0..10_000 {
+        let idx = world.graph.item_at(0, item);
+        // As the store loads it: the item, its head, and the next item.
+        let keep = frontier(&world.graph, [idx])
+            .into_iter()
+            .chain(world.next_item(idx, Outcome::Succeeded));
+        let mut small: BTreeMap<TaskIdx, TaskView> =
+            keep.map(|idx| (idx, world.tasks[&idx].clone())).collect();
+        assert!(small.len() <= 3);
+        for outcome in [Outcome::Claimed, Outcome::Succeeded] {
+            let slice = Slice {
+                graph: &world.graph,
+                run: &mut world.run,
+                tasks: &mut small,
+                maps: &mut world.maps,
+                carried: &world.carried,
+                now: Timestamp::UNIX_EPOCH,
+            };
+            match advance(slice, &[(idx, outcome)], &mut || 0.5) {
+                Ok(_) => {}
+                Err(PlanError::Beyond(next)) => assert_eq!((item, next), (9_999, 1)),
+                Err(other) => panic!("{other}"),
+            }
+        }
+        world.tasks.extend(small);
+    }
+    assert_eq!(world.tasks[&0].unmet, 0);
+}
+
+#[test]
+fn a_retry_keeps_what_rests_on_nothing_that_runs_again() {
+    // 0 ← 1 (skipped), 0 ← 2, (1, 2) ← 3, 2 ← 4 (failed, tolerated) ← 5, 0 ← 6 (a map that failed)
+    let shape = [
+        vec![],
+        vec![true],
+        vec![true],
+        vec![false, true, true],
+        vec![false, false, true],
+        vec![false, false, false, false, true],
+        vec![true],
+    ];
+    let mut traits = [Traits::default(); 7];
+    traits[3].run_if = RunIf::AnySucceeded;
+    traits[6].map = Some((2, None));
+    let graph = graph_of(&shape, &traits, 1);
+    let done = TaskState::Succeeded { reason: None };
+    let skipped = TaskState::Skipped {
+        reason: Reason::ConditionFalse,
+    };
+    let failed = TaskState::Failed {
+        reason: Reason::Error,
+    };
+    let ends: BTreeMap<TaskIdx, TaskState> = (0..)
+        .zip([done, skipped, done, done, failed, done, failed])
+        .collect();
+    let tasks = |from| kept(&graph, &ends, from).tasks.into_iter().collect::<Vec<_>>();
+    assert_eq!(
+        tasks(None),
+        [0, 2, 3],
+        "the join stands on a skip that comes again"
+    );
+    assert_eq!(tasks(Some(2)), [0]);
+    assert_eq!(tasks(Some(0)), Vec::<TaskIdx>::new());
+    assert_eq!(kept(&graph, &ends, None).maps, BTreeSet::from([6]));
+    assert_eq!(kept(&graph, &ends, Some(6)).maps, BTreeSet::new());
 }

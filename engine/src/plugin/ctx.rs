@@ -30,6 +30,9 @@ pub struct Attempt {
     pub version: VersionHash,
     /// The task.
     pub task: TaskName,
+    /// Which item of a map it runs for.
+    #[serde(default)]
+    pub map_index: Option<u32>,
     /// Number of the attempt, from 1.
     pub attempt: u32,
     /// Fencing token.
@@ -45,7 +48,14 @@ pub struct Attempt {
 impl Attempt {
     /// The same for every attempt of this task run: names an external effect that must happen once.
     pub fn idempotency_key(&self) -> String {
-        format!("{}/{}", self.run, self.task)
+        format!("{}/{}", self.run, self.place())
+    }
+
+    /// Name of the task run where brackets would not do: `train`, `train.3`.
+    pub fn place(&self) -> String {
+        let task = &self.task;
+        self.map_index
+            .map_or_else(|| task.to_string(), |item| format!("{task}.{item}"))
     }
 }
 

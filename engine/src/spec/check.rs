@@ -1,12 +1,14 @@
 //! From decoded parts to a sealed flow: each check on its own, all problems gathered.
 
 mod absence;
+mod each;
 mod fit;
 mod names;
 mod schedule;
 mod seal;
 mod syntax;
 mod tasks;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 

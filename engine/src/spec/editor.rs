@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::raw::{MISSED, OVERLAPS, PARAM_TYPES, RUN_IFS};
-use crate::graph::MOST_URGENT;
+use crate::graph::{MAX_ITEMS, MOST_URGENT};
 use crate::plugin::Registry;
 
 /// JSON Schema (2020-12) of a flow file with the plugins of `registry`. An editor's help, not the check: where a value is
@@ -107,6 +107,9 @@ fn task(registry: &Registry) -> Value {
             "with": {"type": "object", "description": "Input of the plugin"},
             "needs": texts("Tasks that must end before it; references imply theirs"),
             "when": text("An expression, without braces; false: the task is skipped"),
+            "for_each": {"type": ["array", "string"],
+                         "description": "The list whose items it runs for, one task run each: literal, or a text that yields one"},
+            "max_parallel": {"type": "integer", "minimum": 1, "maximum": MAX_ITEMS, "description": "Items under way at once"},
             "run_if": {"enum": RUN_IFS, "default": "all_succeeded",
                        "description": "How its needs must have ended for it to run; else it is skipped"},
             "continue_on_failure": {"type": "boolean", "default": false,

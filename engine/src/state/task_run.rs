@@ -6,7 +6,7 @@
 //!    │         │  │      ├─────► rejected          (its gate closed)
 //!    │         │  └──────┤       cancelled
 //!    │         │ decided ├─► waiting ─► rejected | failed | cancelled
-//!    │         │ or woken│    │ └─► running       (parked, and due)
+//!    │         │ or woken│    │ └─► running       (parked, and due); ─► succeeded (a map whose items are over)
 //!    │         └─────────┼────┘
 //!    ▼                   └─► backoff ─► running
 //! skipped             (by its needs; by its `when` it comes from running, which is where that is evaluated)
@@ -56,6 +56,8 @@ pub enum TaskEvent {
     Claimed,
     /// Its gate asks people.
     Asked,
+    /// The items that it runs for are known: they are task runs of their own.
+    Expanded,
     /// People said yes.
     Approved,
     /// The plugin has nothing to do until later, or until it is woken.
@@ -142,9 +144,9 @@ impl TaskState {
         matches!(self, Self::Ready | Self::Running | Self::Backoff) || self.is_parked()
     }
 
-    /// It waits, but not for people.
+    /// It waits, but neither for people nor for items, which move by themselves.
     pub fn is_parked(self) -> bool {
-        matches!(self, Self::Waiting { reason } if reason != Reason::Approval)
+        matches!(self, Self::Waiting { reason } if !matches!(reason, Reason::Approval | Reason::Items))
     }
 
     /// A worker takes it when its time has come.
@@ -176,8 +178,22 @@ impl TaskState {
                 reason: Reason::Approval,
             },
             (Self::Running | Self::Waiting { .. }, E::Rejected { reason }) => Self::Rejected { reason },
-            (Self::Waiting { .. }, E::Approved) => Self::Ready,
-            (Self::Running, E::Succeeded) => Self::Succeeded { reason: None },
+            (Self::Running, E::Expanded) => Self::Waiting {
+                reason: Reason::Items,
+            },
+            (
+                Self::Waiting {
+                    reason: Reason::Approval,
+                },
+                E::Approved,
+            ) => Self::Ready,
+            (
+                Self::Running
+                | Self::Waiting {
+                    reason: Reason::Items,
+                },
+                E::Succeeded,
+            ) => Self::Succeeded { reason: None },
             (Self::Running | Self::Waiting { .. }, E::Failed { reason }) => Self::Failed { reason },
             (Self::Running, E::RetryPlanned) => Self::Backoff,
             (Self::Running, E::Released) => Self::Ready,
@@ -205,6 +221,7 @@ impl TaskEvent {
             Self::Carried => "carried",
             Self::Claimed => "claimed",
             Self::Asked => "asked",
+            Self::Expanded => "expanded",
             Self::Approved => "approved",
             Self::Parked { .. } => "parked",
             Self::Woken => "woken",
@@ -238,6 +255,7 @@ impl TaskEvent {
             "carried" => Self::Carried,
             "claimed" => Self::Claimed,
             "asked" => Self::Asked,
+            "expanded" => Self::Expanded,
             "approved" => Self::Approved,
             "parked" => Self::Parked { reason: reason? },
             "woken" => Self::Woken,
@@ -269,6 +287,9 @@ mod tests {
             TaskState::Waiting {
                 reason: Reason::SubRun,
             },
+            TaskState::Waiting {
+                reason: Reason::Items,
+            },
             TaskState::Running,
             TaskState::Backoff,
             TaskState::Succeeded { reason: None },
@@ -283,6 +304,7 @@ mod tests {
             TaskEvent::Carried,
             TaskEvent::Claimed,
             TaskEvent::Asked,
+            TaskEvent::Expanded,
             TaskEvent::Approved,
             TaskEvent::Parked {
                 reason: Reason::Timer,

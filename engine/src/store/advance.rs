@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use super::approvals::{self, Reached};
 use super::claim::{self, Claim, Claimer, claim_of, take};
 use super::locked::{self, Details, LockedRun};
-use super::{Result, Store, clean, effects, pg};
+use super::{Result, Store, clean, effects, maps, pg};
 use crate::graph::Task;
 use crate::id::{Epoch, RunId, TaskIdx};
 use crate::plan::{self, Outcome, TaskView};
@@ -31,6 +31,8 @@ pub struct Report {
     pub outputs: Option<Value>,
     /// Message for people, of anything else.
     pub message: Option<String>,
+    /// What a map runs for, where it expands.
+    pub items: Option<Vec<Value>>,
     /// What its gate came to, where that is how it ended.
     pub gate: Option<Box<Reached>>,
 }
@@ -130,7 +132,21 @@ async fn report_all(
         .iter()
         .filter_map(|r| Some((r.idx, json!({ "epoch": r.epoch, "message": r.message.as_ref()? }))))
         .collect();
+    let expanding: Vec<(TaskIdx, &Vec<Value>)> = reports
+        .iter()
+        .filter_map(|r| Some((r.idx, r.items.as_ref()?)))
+        .collect();
+    for (head, items) in &expanding {
+        let carried = maps::carried(conn, (run, *head), items).await?;
+        run.carry(carried);
+    }
     run.advance(conn, &outcomes, (&details, now)).await?;
+    for (head, items) in expanding {
+        // A run that is being stopped expands no map.
+        if run.tasks.contains_key(&run.flow.graph.item_at(head, 0)) {
+            maps::keep(conn, (run, head), items).await?;
+        }
+    }
     let lost = reports.iter().filter(|r| r.outcome == Outcome::Lost);
     let lost: Vec<(TaskIdx, Epoch)> = lost.map(|r| (r.idx, r.epoch)).collect();
     if !lost.is_empty() {

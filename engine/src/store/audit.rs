@@ -43,7 +43,8 @@ const CENSUS: &[(&str, &str)] = &[
         "select format('%s/%s epoch %s holds a slot of %s, wants one of %s', coalesce(s.run, t.run),
              coalesce(s.idx, t.idx), coalesce(s.epoch, t.epoch), coalesce(s.pool, 'nothing'), coalesce(t.pool, 'nothing'))
          from (select * from slot where run is not null) s
-         full join (select t.run, t.idx, t.epoch, v.definition -> 'graph' -> t.idx -> 'placement' ->> 'pool' as pool
+         full join (select t.run, t.idx, t.epoch, v.definition -> 'graph' -> (t.idx % json_array_length(v.definition -> 'graph'))
+                      -> 'placement' ->> 'pool' as pool
                     from task_run t join run r on r.id = t.run join flow_version v on v.hash = r.version
                     where t.state = 'running') t on t.run = s.run and t.idx = s.idx and t.epoch = s.epoch
          where s.pool is distinct from t.pool",
@@ -60,7 +61,7 @@ const CENSUS: &[(&str, &str)] = &[
          from run r join (select run,
            count(*) filter (where finished_at is null) as open,
            count(*) filter (where state in ('ready', 'running', 'backoff')
-                              or (state = 'waiting' and reason <> 'approval')) as active
+                              or (state = 'waiting' and reason not in ('approval', 'items'))) as active
            from task_run group by run) c on c.run = r.id
          where (r.open, r.active) is distinct from (c.open::int, c.active::int)",
     ),
@@ -68,6 +69,34 @@ const CENSUS: &[(&str, &str)] = &[
         "a run is in active_run exactly while it is not terminal",
         "select coalesce(r.id, a.run)::text from (select id from run where finished_at is null) r
          full join active_run a on a.run = r.id where r.id is null or a.run is null",
+    ),
+    (
+        "the head of a map counts its items, and ends after them",
+        "with size as (select r.id as run, json_array_length(v.definition -> 'graph') as n
+           from run r join flow_version v on v.hash = r.version),
+         map as (select t.run, t.idx % s.n as head, count(*) filter (where t.finished_at is null) as open
+           from task_run t join size s on s.run = t.run where t.idx >= s.n group by 1, 2)
+         select format('%s/%s: %s items open, head %s %s with %s unmet', m.run, m.head, m.open, h.state, h.reason, h.unmet)
+         from map m left join task_run h on h.run = m.run and h.idx = m.head
+         where h.run is null or case when h.state = 'waiting' and h.reason = 'items' then h.unmet <> m.open or m.open = 0
+                                     else m.open > 0 or h.finished_at is null end",
+    ),
+    (
+        "a map has so many items under way as it may",
+        "select format('%s/%s: %s under way, %s may be', t.run, t.head, t.moving, t.most)
+         from (select t.run, t.idx % s.n as head, count(*) as moving,
+                 max((s.graph -> (t.idx % s.n) ->> 'max_parallel')::int) as most
+               from task_run t join (select r.id as run, v.definition -> 'graph' as graph,
+                                       json_array_length(v.definition -> 'graph') as n
+                                     from run r join flow_version v on v.hash = r.version) s on s.run = t.run
+               where t.idx >= s.n and t.finished_at is null and t.state <> 'blocked' group by 1, 2) t
+         where t.moving > t.most",
+    ),
+    (
+        "an item has a value",
+        "select format('%s/%s', t.run, t.idx) from task_run t join run r on r.id = t.run
+         join flow_version v on v.hash = r.version left join map_item i on i.run = t.run and i.idx = t.idx
+         where t.idx >= json_array_length(v.definition -> 'graph') and i.run is null",
     ),
     (
         "outputs belong to a task run that succeeded",

@@ -51,6 +51,16 @@ impl Claim {
         self.task().is_light()
     }
 
+    /// Its map index, of an item.
+    pub fn item(&self) -> Option<u32> {
+        self.flow.graph.item(self.idx)
+    }
+
+    /// Name of the task run where brackets would not do: `train`, `train.3`.
+    pub fn place(&self) -> String {
+        self.flow.graph.place(self.idx)
+    }
+
     /// Whoever writes for this attempt.
     pub fn holder(&self) -> Holder {
         Holder {

@@ -107,6 +107,7 @@ impl Store {
             outcome: Outcome::Lost,
             outputs: None,
             message: Some("the worker stopped renewing its lease".to_owned()),
+            items: None,
             gate: None,
         };
         let done = self

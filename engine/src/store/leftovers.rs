@@ -49,7 +49,7 @@ impl Store {
             .fetch_all(&mut *conn)
             .await?;
             let named = |(idx, succeeded, held): (i32, bool, Option<Epoch>)| {
-                let name = flow.graph.task(idx as TaskIdx).name.as_str().to_owned();
+                let name = flow.graph.place(idx as TaskIdx);
                 (name, KnownTask { succeeded, held })
             };
             let run_is = KnownRun {

@@ -1,5 +1,6 @@
 //! Runs under their row locks: load a slice, plan on it, write what changed. Everything that moves a run goes through here.
 
+mod items;
 pub(super) mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ use super::{Result, Store, StoreError};
 use crate::clock;
 use crate::graph::Flow;
 use crate::id::{RunId, TaskIdx, VersionHash};
-use crate::plan::{self, Outcome, Plan, PlanError, RunView, Slice, Step, TaskView};
+use crate::plan::{self, CarriedItems, MapView, Outcome, Plan, PlanError, RunView, Slice, Step, TaskView};
 use crate::state::Reason;
 use crate::state::run::{Ends, RunEvent, RunState};
 use crate::state::task_run::{TaskEvent, TaskState};
@@ -35,6 +36,8 @@ pub struct LockedRun {
     /// The loaded task runs, as they will be written.
     pub tasks: BTreeMap<TaskIdx, TaskView>,
     before: BTreeMap<TaskIdx, TaskView>,
+    maps: BTreeMap<TaskIdx, MapView>,
+    carried: CarriedItems,
     next_seq: i64,
     journal: Vec<Record>,
     /// How many transitions each task run took in this transaction.
@@ -72,6 +75,8 @@ impl LockedRun {
             view,
             tasks: BTreeMap::new(),
             before: BTreeMap::new(),
+            maps: BTreeMap::new(),
+            carried: CarriedItems::new(),
             next_seq,
             journal: Vec::new(),
             taken: BTreeMap::new(),
@@ -87,10 +92,42 @@ impl LockedRun {
         load_all(conn, std::slice::from_mut(self), &[slice]).await
     }
 
-    /// Loads all task runs.
+    /// Loads all task runs, items too.
     pub async fn load_all(&mut self, conn: &mut PgConnection) -> Result<()> {
-        let all: BTreeSet<TaskIdx> = (0..self.flow.graph.tasks().len() as TaskIdx).collect();
-        self.load(conn, all).await
+        let rows = sqlx::query(
+            "select idx, state::text as state, reason, unmet, seen, epoch, attempt, lost
+             from task_run where run = $1",
+        )
+        .bind(self.id.0)
+        .fetch_all(conn)
+        .await?;
+        self.take_in(&rows)
+    }
+
+    fn take_in(&mut self, rows: &[PgRow]) -> Result<()> {
+        for row in rows {
+            let idx = row.try_get::<i32, _>("idx")? as TaskIdx;
+            if !self.tasks.contains_key(&idx) {
+                let view = task_view(row)?;
+                self.before.insert(idx, view.clone());
+                self.tasks.insert(idx, view);
+            }
+        }
+        Ok(())
+    }
+
+    /// Items that are carried over where a map expands in this transaction.
+    pub(super) fn carry(&mut self, items: CarriedItems) {
+        self.carried.extend(items);
+    }
+
+    /// Those of them that belong to a map.
+    pub(super) fn carried_items(&self, head: TaskIdx) -> impl Iterator<Item = TaskIdx> {
+        let graph = &self.flow.graph;
+        self.carried
+            .keys()
+            .copied()
+            .filter(move |idx| graph.head(*idx) == head)
     }
 
     /// Plans what follows from `outcomes`, loading more when ends spread. `Stale` when an outcome is no longer possible.
@@ -103,11 +140,12 @@ impl LockedRun {
         let flow = Arc::clone(&self.flow);
         let touched = || outcomes.iter().map(|(idx, _)| *idx);
         self.load(conn, plan::frontier(&flow.graph, touched())).await?;
-        let saved = (self.view.clone(), self.tasks.clone());
+        self.load_next_items(conn, outcomes).await?;
+        let saved = (self.view.clone(), self.tasks.clone(), self.maps.clone());
         let first = self.plan(outcomes, now);
         let plan = match first {
             Err(PlanError::Beyond(_)) => {
-                (self.view, self.tasks) = saved;
+                (self.view, self.tasks, self.maps) = saved;
                 self.load(conn, plan::closure(&flow.graph, touched())).await?;
                 self.plan(outcomes, now)
             }
@@ -126,6 +164,8 @@ impl LockedRun {
             graph: &self.flow.graph,
             run: &mut self.view,
             tasks: &mut self.tasks,
+            maps: &mut self.maps,
+            carried: &self.carried,
             now,
         };
         plan::advance(slice, outcomes, &mut clock::random)
@@ -137,6 +177,8 @@ impl LockedRun {
             graph: &self.flow.graph,
             run: &mut self.view,
             tasks: &mut self.tasks,
+            maps: &mut self.maps,
+            carried: &self.carried,
             now,
         };
         let plan = plan::start(slice)?;
@@ -150,6 +192,8 @@ impl LockedRun {
             graph: &self.flow.graph,
             run: &mut self.view,
             tasks: &mut self.tasks,
+            maps: &mut self.maps,
+            carried: &self.carried,
             now,
         };
         let plan = plan::cancel(slice, reason)?;

@@ -20,6 +20,11 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../../migrations/0002_create_decisions.sql"),
     },
     Migration {
+        number: 10,
+        name: "create_maps",
+        sql: include_str!("../../../migrations/0010_create_maps.sql"),
+    },
+    Migration {
         number: 30,
         name: "create_parking",
         sql: include_str!("../../../migrations/0030_create_parking.sql"),

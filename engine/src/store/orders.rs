@@ -11,6 +11,7 @@ use crate::id::RunId;
 use crate::spec::params::{self, ParamProblem};
 
 pub use super::idempotency::Key;
+pub use super::retries::Again;
 
 /// A run that is asked for.
 #[derive(Debug, Clone)]
@@ -34,8 +35,8 @@ pub enum What {
         params: Map<String, Value>,
         trigger: &'static str,
     },
-    /// The rest of a run that ended without success.
-    Retry { run: RunId },
+    /// A run that ended, again: what did not succeed, or from a task on, or with other params.
+    Retry(Again),
 }
 
 /// What became of an order.
@@ -51,6 +52,8 @@ pub enum Placed {
     NoRun,
     /// The params do not fit.
     Params(Vec<ParamProblem>),
+    /// The flow has no such task to go on from; those it has.
+    NoTask { name: String, known: Vec<String> },
     /// There is nothing to retry in a run of this state.
     NotRetried { state: String },
 }
@@ -86,7 +89,7 @@ async fn place(store: &Store, conn: &mut PgConnection, order: &Order, now: Times
     }
     let placed = match &order.what {
         What::Flow { .. } => trigger(store, conn, order, now).await?,
-        What::Retry { run } => retries::retry(store, conn, (order, *run), now).await?,
+        What::Retry(again) => retries::retry(store, conn, (order, again), now).await?,
     };
     if let (Placed::Run { id, .. }, Some(key)) = (&placed, &order.key) {
         idempotency::keep(conn, key, *id, now).await?;

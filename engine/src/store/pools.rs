@@ -75,7 +75,7 @@ impl Store {
         let mut holders = Vec::with_capacity(rows.len());
         for (run, idx, flow, since) in rows {
             let known = self.flow_of(conn, RunId(run)).await?;
-            let task = known.map(|known| known.graph.task(idx as TaskIdx).name.to_string());
+            let task = known.map(|known| known.graph.label(idx as TaskIdx));
             holders.push(SlotHolder {
                 run,
                 flow,

@@ -5,6 +5,7 @@
 
 mod approvals;
 mod flows;
+mod items;
 mod logs;
 mod models;
 mod pulse;

@@ -10,8 +10,8 @@ use sqlx::{PgConnection, Row};
 use super::bell::{self, Rings};
 use super::locked::{self, Details, LockedRun};
 use super::{Result, Store, StoreError, clean, pg};
-use crate::id::{Epoch, RunId, TaskIdx, VersionHash};
-use crate::plan;
+use crate::id::{RunId, TaskIdx, VersionHash};
+use crate::plan::{self, Carried};
 use crate::state::Reason;
 use crate::state::run::RunState;
 
@@ -134,13 +134,6 @@ pub(super) struct Origin {
     pub carried: BTreeMap<TaskIdx, Carried>,
     /// It starts whatever else runs.
     pub regardless: bool,
-}
-
-/// The attempt that a carried task run succeeded with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Carried {
-    pub epoch: Epoch,
-    pub attempt: u32,
 }
 
 /// Creates a run inside a transaction of the caller, and the row of its tick.

@@ -10,8 +10,10 @@ use uuid::Uuid;
 
 use super::claim::Claim;
 use super::leases::Holder;
+use super::maps::{self, Wanted};
 use super::{Result, Store, StoreError, instant, maybe_instant};
 use crate::gate::Gate;
+use crate::graph::Flow;
 use crate::id::{RunId, TaskIdx, VersionHash};
 
 /// What all task runs of a run have in common.
@@ -42,6 +44,8 @@ pub struct Surroundings {
     pub memory: Value,
     /// Outputs of the needs that it refers to and of what its gate shows, by task name.
     pub outputs: BTreeMap<String, Value>,
+    /// What it runs for, of an item.
+    pub item: Option<Value>,
 }
 
 /// Outputs of task runs, as far as they are known.
@@ -70,12 +74,18 @@ impl Store {
             mut facts,
             mut outputs,
         } = known;
-        let mut earlier = BTreeMap::new();
+        let (mut earlier, mut items) = (BTreeMap::new(), BTreeMap::new());
         if !missing.is_empty() {
             let mut conn = self.pool().acquire().await?;
             load_facts(&mut conn, &missing.runs, &mut facts).await?;
             load_outputs(&mut conn, &missing.outputs, &mut outputs).await?;
             earlier = load_earlier(&mut conn, &missing.again).await?;
+            items = maps::items(&mut conn, &missing.items).await?;
+            for ((run, head), list) in &missing.lists {
+                let map = (*run, &list.flow.graph, *head);
+                let found = maps::collected(&mut conn, map, &list.wanted).await?;
+                outputs.extend(found.map(|found| ((*run, *head), found)));
+            }
         }
         let around = claims.iter().zip(sources).filter_map(|(claim, sources)| {
             let Earlier { opened_by, memory } = earlier.remove(&(claim.run, claim.idx)).unwrap_or_default();
@@ -84,6 +94,7 @@ impl Store {
                 opened_by,
                 memory,
                 outputs: named(claim, (&sources, &outputs)),
+                item: items.get(&(claim.run, claim.idx)).cloned(),
             };
             Some((claim.holder(), around))
         });
@@ -106,6 +117,14 @@ struct Missing {
     runs: BTreeSet<RunId>,
     outputs: BTreeSet<(RunId, TaskIdx)>,
     again: BTreeSet<(RunId, TaskIdx)>,
+    items: BTreeSet<(RunId, TaskIdx)>,
+    lists: BTreeMap<(RunId, TaskIdx), List>,
+}
+
+/// Outputs of a map.
+struct List {
+    flow: Arc<Flow>,
+    wanted: Wanted,
 }
 
 impl Missing {
@@ -118,23 +137,56 @@ impl Missing {
             if claim.epoch > 1 {
                 missing.again.insert((claim.run, claim.idx));
             }
-            let outputs = sources.iter().map(|idx| (claim.run, *idx));
-            missing
-                .outputs
-                .extend(outputs.filter(|place| !known.outputs.contains_key(place)));
+            if claim.item().is_some() {
+                missing.items.insert((claim.run, claim.idx));
+            }
+            for &idx in sources {
+                let place = (claim.run, idx);
+                if claim.flow.graph.task(idx).for_each.is_some() {
+                    missing.list(claim, idx);
+                } else if !known.outputs.contains_key(&place) {
+                    missing.outputs.insert(place);
+                }
+            }
         }
         missing
     }
 
+    fn list(&mut self, claim: &Claim, head: TaskIdx) {
+        let name = &claim.flow.graph.task(head).name;
+        let wanted = maps::wanted(claim, name.as_str());
+        if wanted.as_ref().is_some_and(BTreeSet::is_empty) {
+            return;
+        }
+        let list = self.lists.entry((claim.run, head)).or_insert_with(|| List {
+            flow: Arc::clone(&claim.flow),
+            wanted: Some(BTreeSet::new()),
+        });
+        list.wanted = match (list.wanted.take(), wanted) {
+            (Some(mut all), Some(more)) => {
+                all.extend(more);
+                Some(all)
+            }
+            _ => None,
+        };
+    }
+
     fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.outputs.is_empty() && self.again.is_empty()
+        self.runs.is_empty()
+            && self.outputs.is_empty()
+            && self.again.is_empty()
+            && self.items.is_empty()
+            && self.lists.is_empty()
     }
 }
 
 /// Tasks whose outputs the attempt refers to: needs that a text of the task names, and what its gate shows.
 fn sources(claim: &Claim) -> BTreeSet<TaskIdx> {
     let (task, graph) = (claim.task(), &claim.flow.graph);
-    let references = task.references();
+    let references = match claim.item() {
+        Some(_) => task.item_references(),
+        None => task.references(),
+    };
     let of_tasks = || {
         references
             .iter()

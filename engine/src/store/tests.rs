@@ -6,6 +6,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod maps;
 mod parking;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,8 @@ pub(crate) fn task(name: &str, needs: &[TaskIdx], attempts: u32) -> Task {
         with: json!({}),
         needs: needs.to_vec(),
         when: None,
+        for_each: None,
+        max_parallel: None,
         run_if: crate::graph::RunIf::default(),
         continue_on_failure: false,
         retry: RetryPolicy {
@@ -61,7 +64,7 @@ pub(crate) fn task(name: &str, needs: &[TaskIdx], attempts: u32) -> Task {
     }
 }
 
-fn flow(tasks: Vec<Task>) -> Flow {
+pub(crate) fn flow(tasks: Vec<Task>) -> Flow {
     Flow {
         name: FlowName::new("f").unwrap(),
         description: None,
@@ -198,6 +201,7 @@ pub(crate) fn report(claim: &Claim, outcome: Outcome) -> Report {
         outcome,
         outputs: (outcome == Outcome::Succeeded).then(|| json!({ "by": claim.idx })),
         message: None,
+        items: None,
         gate: None,
     }
 }

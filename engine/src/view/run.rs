@@ -1,5 +1,7 @@
 //! A run, its task runs, and what they left.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -63,17 +65,24 @@ pub struct Run {
     pub summary: RunSummary,
     /// Resolved params.
     pub params: Value,
-    /// Its task runs, in the order of the flow file.
+    /// Its task runs, in the order of the flow file. Behind a map come its items, 100 at most, first those that are under way or went
+    /// wrong.
     pub tasks: Vec<TaskRun>,
 }
 
 /// A task run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskRun {
-    /// Position in the flow.
+    /// Position in the flow; beyond that, of an item.
     pub idx: u32,
-    /// Task.
+    /// Task; with the map index, of an item: `train[3]`.
     pub name: String,
+    /// Which item of a map it is; `null` for a task.
+    pub map_index: Option<u32>,
+    /// What it runs for, of an item.
+    pub item: Option<Value>,
+    /// How many items are in which state, of a map that has expanded.
+    pub items: Option<BTreeMap<String, i64>>,
     /// Plugin.
     pub uses: String,
     /// One line for people.
@@ -131,6 +140,18 @@ impl Wait {
 }
 
 impl TaskRun {
+    /// `7 of 10 items ended, 1 failed`, of a map that has expanded.
+    pub fn items_in_words(&self) -> Option<String> {
+        let items = self.items.as_ref()?;
+        let of = |states: &[&str]| -> i64 { states.iter().filter_map(|state| items.get(*state)).sum() };
+        let ended = of(&["succeeded", "failed", "rejected", "skipped", "cancelled"]);
+        let all: i64 = items.values().sum();
+        let wrong = ["failed", "rejected", "cancelled"].map(|state| (of(&[state]), state));
+        let wrong = wrong.iter().filter(|(count, _)| *count > 0);
+        let wrong: String = wrong.map(|(count, state)| format!(", {count} {state}")).collect();
+        Some(format!("{ended} of {all} items ended{wrong}"))
+    }
+
     /// How long it has worked: from its first attempt to its end, or to now, without what it waited. `None` before it begins.
     pub fn took(&self, now: Timestamp) -> Option<SignedDuration> {
         let whole = self.finished_at.unwrap_or(now).duration_since(self.started_at?);

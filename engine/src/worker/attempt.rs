@@ -34,6 +34,8 @@ pub(super) enum End {
     Outputs(Value),
     /// Before it began: its `when` is false.
     Unneeded,
+    /// As the items that it runs for.
+    Items(Vec<Value>),
     /// At its gate, with a sentence for each rule that made it so.
     Gate(Box<Reached>, Vec<String>),
 }
@@ -98,8 +100,8 @@ async fn go(
         scope: scope(claim, &around),
         around,
     };
-    if !is_needed(claim, &attempting.scope)? {
-        return Ok(End::Unneeded);
+    if let Some(end) = attempting.before()? {
+        return Ok(end);
     }
     match &claim.task().gate {
         Some(gate) => gate::pass(&attempting, gate).await,
@@ -107,20 +109,6 @@ async fn go(
             let prepared = attempting.prepare().await?;
             attempting.run(prepared).await.map(End::Outputs)
         }
-    }
-}
-
-/// What `when` comes to.
-fn is_needed(claim: &Claim, scope: &Value) -> Result<bool, TaskError> {
-    let Some(when) = &claim.task().when else {
-        return Ok(true);
-    };
-    match template::evaluate(when, scope) {
-        Ok(Value::Bool(needed)) => Ok(needed),
-        Ok(other) => Err(TaskError::fail(format_args!(
-            "`when` must be true or false, but `{when}` is {other}"
-        ))),
-        Err(error) => Err(TaskError::fail_chain(&error)),
     }
 }
 
@@ -136,11 +124,16 @@ fn report(claim: &Claim, result: Result<End, TaskError>, stop: Option<Stop>) -> 
         outcome: Outcome::Succeeded,
         outputs: None,
         message: None,
+        items: None,
         gate: None,
     };
     match result {
         Ok(End::Outputs(outputs)) => report.outputs = Some(outputs),
         Ok(End::Unneeded) => report.outcome = Outcome::Unneeded,
+        Ok(End::Items(items)) => {
+            let count = items.len() as u32;
+            (report.outcome, report.items) = (Outcome::Expanded { count }, Some(items));
+        }
         Ok(End::Gate(reached, why)) => {
             let closed = Outcome::Rejected {
                 reason: Reason::RuleFailed,
@@ -265,6 +258,7 @@ fn identity(claim: &Claim, around: &Surroundings) -> Attempt {
         flow: claim.flow.name.clone(),
         version: around.facts.version.clone(),
         task: claim.task().name.clone(),
+        map_index: claim.item(),
         attempt: claim.attempt,
         epoch: claim.epoch,
         run_time: run_time(around),
@@ -275,7 +269,7 @@ fn identity(claim: &Claim, around: &Surroundings) -> Attempt {
 
 /// The folders of an attempt: work and artifacts are its own, checkpoints belong to the task run.
 fn folders(shared: &Shared, claim: &Claim) -> Folders {
-    let task = format!("{}/{}", claim.run, claim.task().name);
+    let task = format!("{}/{}", claim.run, claim.place());
     let home = &shared.config.home;
     Folders {
         work: home.join("work").join(&task).join(claim.epoch.to_string()),

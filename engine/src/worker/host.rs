@@ -28,7 +28,7 @@ impl StoreHost {
             store: shared.store.clone(),
             scribe: Arc::clone(&shared.scribe),
             holder: claim.holder(),
-            task: format!("{}/{}", claim.flow.name, claim.task().name),
+            task: format!("{}/{}", claim.flow.name, claim.flow.graph.label(claim.idx)),
         }
     }
 }

@@ -82,7 +82,7 @@ impl Talk {
         };
         let mark = Mark {
             run: start.attempt.run,
-            task: start.attempt.task.as_str().to_owned(),
+            task: start.attempt.place(),
             epoch: start.attempt.epoch,
         };
         let _ = self.told.send(*start);

@@ -50,7 +50,7 @@ pub(super) async fn tidy(store: &Store, home: &Path) {
 
 /// Ends what earlier attempts of a task run left running here: two of them never run at once on one machine.
 pub(super) async fn clear_the_way(claim: &Claim) {
-    let (run, task, epoch) = (claim.run, claim.task().name.as_str().to_owned(), claim.epoch);
+    let (run, task, epoch) = (claim.run, claim.place(), claim.epoch);
     if epoch < 2 {
         return;
     }

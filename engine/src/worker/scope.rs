@@ -15,7 +15,7 @@ pub(super) fn scope(claim: &Claim, around: &Surroundings) -> Value {
         .iter()
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
-    json!({
+    let mut scope = json!({
         "params": around.facts.params,
         "vars": vars,
         "tasks": outputs(claim, around),
@@ -27,7 +27,11 @@ pub(super) fn scope(claim: &Claim, around: &Surroundings) -> Value {
             "scheduled_for": around.facts.scheduled_for,
             "time": run_time(around),
         },
-    })
+    });
+    if let Some(item) = &around.item {
+        scope["item"] = item.clone();
+    }
+    scope
 }
 
 /// The instant a run stands for.

@@ -9,6 +9,7 @@
 mod conditions;
 mod ends;
 mod gates;
+mod maps;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -171,6 +172,8 @@ fn task(name: &str, needs: &[u32], (uses, with): (&str, serde_json::Value)) -> T
         with,
         needs: needs.to_vec(),
         when: None,
+        for_each: None,
+        max_parallel: None,
         run_if: crate::graph::RunIf::default(),
         continue_on_failure: false,
         retry,

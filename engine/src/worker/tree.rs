@@ -35,7 +35,7 @@ impl Mark {
     pub(super) fn of(claim: &Claim) -> Self {
         Self {
             run: claim.run,
-            task: claim.task().name.as_str().to_owned(),
+            task: claim.place(),
             epoch: claim.epoch,
         }
     }

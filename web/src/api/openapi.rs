@@ -86,6 +86,7 @@ fn parameters(entry: &Route) -> Vec<Value> {
         "/api/v1/approvals" => &["state", "cursor", "limit"],
         "/api/v1/ledger" => &["cursor", "limit"],
         "/api/v1/runs/{id}/events" => &["after"],
+        "/api/v1/runs/{id}/tasks/{task}/items" => &["cursor", "limit"],
         "/api/v1/runs/{id}/logs" => &["task", "cursor"],
         _ => &[],
     };
@@ -100,6 +101,7 @@ fn parameters(entry: &Route) -> Vec<Value> {
 fn body(entry: &Route) -> Option<Value> {
     let name = match (entry.method.as_str(), entry.path) {
         ("POST", "/api/v1/flows/{flow}/runs") => "RunRequest",
+        ("POST", "/api/v1/runs/{id}/retry") => "RetryRequest",
         ("POST", "/api/v1/approvals/{id}/decision") => "Decision",
         ("POST", "/api/v1/pools/{name}") => "PoolSize",
         _ => return None,
@@ -129,6 +131,11 @@ fn schemas() -> Value {
             "additionalProperties": false,
             "required": ["size"],
             "properties": {"size": {"type": "integer", "minimum": 0, "maximum": 10_000}},
+        },
+        "RetryRequest": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {"from": {"type": "string"}, "params": {"type": "object"}},
         },
         "Decision": {
             "type": "object",

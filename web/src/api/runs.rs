@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 use tidegate_engine::clock;
-use tidegate_engine::command::{self, Request, Triggered};
+use tidegate_engine::command::{self, Request, RetryRequest, Triggered};
 use tidegate_engine::store::read::{CursorError, LogCursor, RunFilter};
-use tidegate_engine::view::{Page, Run, RunSummary, Why};
+use tidegate_engine::view::{Page, Run, RunSummary, TaskRun, Why};
 use uuid::Uuid;
 
 use super::{Asked, Body, idempotency_key, limit, read_json, run_id, stream};
@@ -38,10 +38,16 @@ pub fn routes() -> Vec<Route> {
             why,
         )
         .answering(&[200, 404]),
+        Route::get(
+            "/api/v1/runs/{id}/tasks/{task}/items",
+            "The task runs of a task that runs for each item of a list, in order",
+            items,
+        )
+        .answering(&[200, 400, 404]),
         Route::post("/api/v1/runs/{id}/cancel", "Stops a run", cancel).answering(&[200, 404, 409]),
         Route::post(
             "/api/v1/runs/{id}/retry",
-            "A new run of what did not succeed",
+            "A new run of what did not succeed, or from a task on, or with other params",
             retry,
         )
         .answering(&[201, 200, 404, 409, 422]),
@@ -158,6 +164,23 @@ async fn why(State(app): State<App>, Path(id): Path<String>) -> Result<Body<Why>
     Ok(Body(app.store.why(&run).await?))
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PageOf {
+    cursor: Option<u32>,
+    limit: Option<usize>,
+}
+
+async fn items(
+    State(app): State<App>,
+    Path((id, task)): Path<(String, String)>,
+    Asked(asked): Asked<PageOf>,
+) -> Result<Body<Page<TaskRun>>, Problem> {
+    let of = (run_id(&id)?, task.as_str());
+    let items = app.store.items(of, asked.cursor, limit(asked.limit)?).await?;
+    Ok(Body(items))
+}
+
 async fn cancel(
     State(app): State<App>,
     visitor: Visitor,
@@ -170,10 +193,15 @@ async fn cancel(
 async fn retry(
     State(app): State<App>,
     visitor: Visitor,
-    Path(id): Path<String>,
-    headers: HeaderMap,
+    (Path(id), headers): (Path<String>, HeaderMap),
+    body: Bytes,
 ) -> Result<Response, Problem> {
-    let asked = (run_id(&id)?, idempotency_key(&headers)?);
+    let request = if body.is_empty() {
+        RetryRequest::default()
+    } else {
+        read_json(&body)?
+    };
+    let asked = (run_id(&id)?, request, idempotency_key(&headers)?);
     let done = command::retry(&app.store, &visitor.actor, asked, clock::now()).await?;
     Ok(created(done))
 }
@@ -214,10 +242,12 @@ async fn logs(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let run = found(&app, &id).await?;
-    if let Some(task) = &asked.task
-        && !run.tasks.iter().any(|known| known.name == *task)
-    {
-        return Err(Problem::not_found("task", task));
+    if let Some(task) = &asked.task {
+        let of_map = task.split('[').next();
+        let is = |known: &str| known == task || Some(known) == of_map;
+        if !run.tasks.iter().any(|known| is(&known.name)) {
+            return Err(Problem::not_found("task", task));
+        }
     }
     let at = stream::last_event_id(&headers).or(asked.cursor.as_deref());
     let mut cursor = match at {

@@ -77,6 +77,7 @@ pub struct RunPage {
     live: bool,
     can_cancel: bool,
     can_retry: bool,
+    can_redo: bool,
     key: String,
 }
 
@@ -116,12 +117,18 @@ impl RunPage {
                 .collect(),
             asks: asks(run),
             lines: facts.lines.iter().map(LineRow::new).collect(),
-            names: run.tasks.iter().map(|task| task.name.clone()).collect(),
+            names: run
+                .tasks
+                .iter()
+                .filter(|task| task.map_index.is_none())
+                .map(|task| task.name.clone())
+                .collect(),
             task: facts.task.clone().unwrap_or_default(),
             cut: facts.cut,
             live: !over,
             can_cancel: frame.operates && !over && summary.state != "cancelling",
             can_retry: frame.operates && over && summary.state != "succeeded",
+            can_redo: frame.operates && over,
             key: clock::new_id().to_string(),
             frame,
         }
@@ -137,9 +144,11 @@ fn window(run: &Run, now: Timestamp) -> Window {
     }
 }
 
+/// The items of a map are no nodes of their own.
 fn nodes(tasks: &[TaskRun]) -> Vec<Node> {
+    let tasks: Vec<&TaskRun> = tasks.iter().filter(|task| task.map_index.is_none()).collect();
     let position = |name: &String| tasks.iter().position(|task| task.name == *name);
-    let node = |task: &TaskRun| Node {
+    let node = |task: &&TaskRun| Node {
         name: task.name.clone(),
         // Why it was skipped or ended early stands in its row.
         note: match &task.reason {
@@ -212,7 +221,11 @@ async fn retry(
 ) -> Result<Response, Problem> {
     // The form's own key: a second click on it is the same request.
     let key = crate::guard::field(&body, "key");
-    let asked = (run_id(&id)?, key.as_deref());
+    let request = command::RetryRequest {
+        from: crate::guard::field(&body, "from").filter(|task| !task.is_empty()),
+        ..command::RetryRequest::default()
+    };
+    let asked = (run_id(&id)?, request, key.as_deref());
     let done = command::retry(&app.store, &visitor.actor, asked, clock::now()).await?;
     Ok(see(&format!("/runs/{}", done.run.summary.id)))
 }

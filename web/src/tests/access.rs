@@ -39,6 +39,7 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/runs/{id}", VIEWERS),
     ("GET", "/api/v1/runs/{id}/why", VIEWERS),
     ("POST", "/api/v1/runs/{id}/cancel", OPERATORS),
+    ("GET", "/api/v1/runs/{id}/tasks/{task}/items", VIEWERS),
     ("POST", "/api/v1/runs/{id}/retry", OPERATORS),
     ("GET", "/api/v1/runs/{id}/events", VIEWERS),
     ("GET", "/api/v1/runs/{id}/logs", VIEWERS),

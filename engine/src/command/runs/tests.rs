@@ -35,7 +35,9 @@ async fn who_only_reads_or_decides_starts_and_stops_nothing() {
         let refused = [
             ask(&bench, &actor, None).await.map(drop),
             cancel(store, &actor, run, now).await.map(drop),
-            retry(store, &actor, (run, None), now).await.map(drop),
+            retry(store, &actor, (run, RetryRequest::default(), None), now)
+                .await
+                .map(drop),
             pause_schedule(store, &actor, (("f", "s"), true), now).await,
         ];
         for answer in refused {
@@ -99,9 +101,14 @@ async fn a_run_is_stopped_once_and_then_retried() {
     assert_eq!(stopped.summary.state, "cancelled");
     let again = cancel(&bench.store, &anna(), run, bench.now).await.unwrap_err();
     assert_eq!(again.to_string(), format!("run {run} is cancelled already"));
-    let retried = retry(&bench.store, &anna(), (run, Some("r")), bench.now)
-        .await
-        .unwrap();
+    let retried = retry(
+        &bench.store,
+        &anna(),
+        (run, RetryRequest::default(), Some("r")),
+        bench.now,
+    )
+    .await
+    .unwrap();
     assert_eq!(
         (retried.run.summary.retry_of, retried.created),
         (Some(run.0), true)
@@ -110,9 +117,14 @@ async fn a_run_is_stopped_once_and_then_retried() {
     let states: Vec<&str> = retried.run.tasks.iter().map(|task| task.state.as_str()).collect();
     assert_eq!(states, ["succeeded", "ready"]);
     assert_eq!(retried.run.tasks[0].outputs, Some(json!({ "by": 0 })));
-    let twice = retry(&bench.store, &anna(), (run, Some("r")), bench.now)
-        .await
-        .unwrap();
+    let twice = retry(
+        &bench.store,
+        &anna(),
+        (run, RetryRequest::default(), Some("r")),
+        bench.now,
+    )
+    .await
+    .unwrap();
     assert_eq!(
         (twice.run.summary.id, twice.created),
         (retried.run.summary.id, false)
@@ -120,7 +132,7 @@ async fn a_run_is_stopped_once_and_then_retried() {
     let early = retry(
         &bench.store,
         &anna(),
-        (RunId(twice.run.summary.id), None),
+        (RunId(twice.run.summary.id), RetryRequest::default(), None),
         bench.now,
     )
     .await;

@@ -20,6 +20,8 @@ pub(super) struct Fitter<'c, 'd> {
     pub names: &'c Names<'d>,
     /// When the task runs that what is fitted belongs to; `None`: null is as good as any value there.
     pub run_if: Option<RunIf>,
+    /// Schema of `item`, where there is one.
+    pub item: Option<&'c Value>,
 }
 
 /// Where a table stands and what it is called.
@@ -139,7 +141,7 @@ impl<'d> Fitter<'_, 'd> {
         (schema, label): (&Value, &str),
     ) -> Option<Problem> {
         let reference = whole.references.first().filter(|_| whole.bare)?;
-        let found = self.names.lookup(reference).ok()?;
+        let found = self.names.lookup_in(self.item, reference).ok()?;
         let Some(found) = found.filter(|found| !schema::could_fit(found, schema)) else {
             return self.doubt(text, reference, (schema, label));
         };

@@ -19,6 +19,9 @@ use crate::template::{Reference, Step};
 /// The names at the top.
 const ROOTS: [&str; 4] = ["params", "vars", "tasks", "run"];
 
+/// The name of what a task with `for_each` runs for; there alone it means something.
+const ITEM: &str = "item";
+
 /// What is known of a task before its references are followed.
 pub(super) struct Facts<'d> {
     pub name: String,
@@ -27,6 +30,8 @@ pub(super) struct Facts<'d> {
     pub with: Value,
     /// Its failure does not count: what needs it runs even then.
     pub tolerated: bool,
+    /// The list that it runs for as JSON, unrendered.
+    pub for_each: Option<Value>,
     /// Schema of its outputs; `None`: not known.
     outputs: Option<Cow<'d, Value>>,
 }
@@ -121,8 +126,23 @@ impl<'d> Names<'d> {
                 code: "unknown-name",
                 message: format!("there is no `{}` here", reference.path[0]),
                 known: ROOTS.map(str::to_owned).to_vec(),
-                help: None,
+                help: (reference.key(0) == Some(ITEM)).then(|| {
+                    "`item` is what a task with `for_each` runs for; its `with` and `env` may name it"
+                        .to_owned()
+                }),
             }),
+        }
+    }
+
+    /// The same within a task that runs for the items of a list: `item` is one of them, of the schema given.
+    pub(super) fn lookup_in<'s>(
+        &'s self,
+        item: Option<&'s Value>,
+        reference: &Reference,
+    ) -> Result<Option<&'s Value>, Unknown> {
+        match item {
+            Some(schema) if reference.key(0) == Some(ITEM) => follow(schema, reference, 1),
+            _ => self.lookup(reference),
         }
     }
 
@@ -252,14 +272,30 @@ fn facts<'d>(checker: Checker<'d>, task: &RawTask<'d>) -> Facts<'d> {
         .uses
         .as_ref()
         .and_then(|uses| checker.registry.get(&uses.value));
+    let for_each = task.for_each.map(|node| checker.doc.json(node, "for_each"));
     let outputs = plugin.map(|plugin| outputs(plugin.as_ref(), &with));
+    let outputs = outputs.map(|outputs| match for_each {
+        Some(_) => Cow::Owned(lists_of(&outputs)),
+        None => outputs,
+    });
     Facts {
         name: task.name.value.clone(),
         plugin,
         with,
         tolerated: task.continue_on_failure,
+        for_each,
         outputs,
     }
+}
+
+/// The outputs of a map: of each the list of what the items handed on.
+fn lists_of(outputs: &Value) -> Value {
+    let properties = outputs.get("properties").and_then(Value::as_object);
+    let lists = properties.into_iter().flatten().map(|(name, schema)| {
+        let list = json!({"type": "array", "items": schema});
+        (name.clone(), list)
+    });
+    closed(lists.collect())
 }
 
 /// The outputs of a task. Only what is declared may be referred to, even where the plugin's type has room for more.

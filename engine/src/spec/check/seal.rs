@@ -70,6 +70,8 @@ pub(super) fn seal(task: RawTask<'_>, facts: &Facts<'_>, edges: &[Edge], files: 
         with: facts.with.clone(),
         needs: needs.into_iter().collect(),
         when: task.when.map(|when| when.value),
+        for_each: facts.for_each.clone(),
+        max_parallel: task.max_parallel.map(|(count, _)| count),
         run_if,
         continue_on_failure: task.continue_on_failure,
         retry: task.retry,

@@ -1,21 +1,21 @@
-//! Tasks: plugins, references and the needs they imply, inputs, gates, files, cycles.
+//! Tasks one by one: plugins, references and the needs they imply, inputs, conditions, gates.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use toml::de::{DeTable, DeValue};
 
 use super::super::decode::{Node, Text};
 use super::super::diagnostic::Problem;
 use super::super::raw::RawTask;
 use super::super::vars::PREFIX;
-use super::Checker;
 use super::fit::{Fitter, Place, missing};
 use super::names::{Facts, Names};
 use super::seal::{named_files, seal};
-use crate::graph::{RunIf, Task, find_cycles};
-use crate::id::{TaskIdx, TaskName};
+use super::{Checker, each, whole};
+use crate::graph::{RunIf, Task};
+use crate::id::TaskIdx;
 use crate::plugin::{ErasedPlugin, Objection};
 use crate::template::{Reference, TemplateError, has_expression, parse, parse_expression};
 
@@ -31,28 +31,31 @@ pub(super) fn check<'d>(
     raw: Vec<RawTask<'d>>,
     names: &Names<'d>,
 ) -> (Vec<Task>, BTreeMap<String, String>) {
-    distinct(checker, &raw);
+    whole::distinct(checker, &raw);
     let edges: Vec<Vec<Edge>> = raw
         .iter()
         .zip(&names.facts)
         .map(|(task, facts)| {
+            let item = each::item_schema(task, names);
+            let item = item.as_ref();
             TaskCheck {
                 checker,
                 names,
                 task,
                 facts,
+                item,
             }
             .run()
         })
         .collect();
-    report_cycles(checker, names, &edges);
+    whole::report_cycles(checker, names, &edges);
     for (task, _) in raw.iter().zip(&edges).filter(|(_, edges)| edges.is_empty()) {
-        idle_condition(checker, task);
+        whole::idle_condition(checker, task);
     }
     let mut files = BTreeMap::new();
     let mut tasks = Vec::with_capacity(raw.len());
     for (idx, task) in raw.into_iter().enumerate() {
-        check_evidence(checker, names, (idx, &task), &edges);
+        whole::check_evidence(checker, names, (idx, &task), &edges);
         let named = named_files(checker, &task);
         files.extend(named.iter().map(|(path, text)| (path.clone(), text.clone())));
         tasks.extend(seal(
@@ -65,45 +68,14 @@ pub(super) fn check<'d>(
     (tasks, files)
 }
 
-fn distinct(checker: Checker<'_>, tasks: &[RawTask<'_>]) {
-    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
-    for task in tasks {
-        let name = &task.name;
-        if let Err(error) = TaskName::new(&name.value) {
-            checker
-                .doc
-                .report("bad-name", name.span.clone(), error.to_string());
-        }
-        if let Some(other) = seen.insert(name.value.to_lowercase(), &name.value) {
-            let message = format!("task `{}` differs from task `{other}` only by case", name.value);
-            checker
-                .doc
-                .problems
-                .add(Problem::new("duplicate-task", name.span.clone(), message).help("rename one"));
-        }
-    }
-}
-
-/// `run_if` of a task that needs nothing: there is no end that it could ask for.
-fn idle_condition(checker: Checker<'_>, task: &RawTask<'_>) {
-    let asked = task.run_if.as_ref();
-    let Some((_, span)) = asked.filter(|(run_if, _)| *run_if != RunIf::AllSucceeded) else {
-        return;
-    };
-    let message = format!("`run_if` has no effect: task `{}` needs nothing", task.name.value);
-    let problem = Problem::new("impossible-bound", span.clone(), message);
-    checker
-        .doc
-        .problems
-        .add(problem.help("name the tasks whose ends it asks for: needs = [\"…\"]"));
-}
-
 /// The checks of one task.
-struct TaskCheck<'c, 'd> {
-    checker: Checker<'d>,
-    names: &'c Names<'d>,
-    task: &'c RawTask<'d>,
+pub(super) struct TaskCheck<'c, 'd> {
+    pub checker: Checker<'d>,
+    pub names: &'c Names<'d>,
+    pub task: &'c RawTask<'d>,
     facts: &'c Facts<'d>,
+    /// Schema of `item`, where the task runs for the items of a list.
+    pub item: Option<&'c Value>,
 }
 
 impl<'d> TaskCheck<'_, 'd> {
@@ -117,9 +89,12 @@ impl<'d> TaskCheck<'_, 'd> {
         for (_, value) in &self.task.env {
             self.references(value, &mut edges);
         }
+        // These two come before there is an item.
+        let head = TaskCheck { item: None, ..*self };
         if let Some(when) = &self.task.when {
-            self.condition(when, &mut edges);
+            head.condition(when, &mut edges);
         }
+        head.list(&mut edges);
         if let Some(gate) = &self.task.gate {
             for subject in &gate.subjects {
                 self.references(subject, &mut edges);
@@ -142,11 +117,12 @@ impl<'d> TaskCheck<'_, 'd> {
             .for_each(|problem| self.checker.doc.problems.add(problem));
     }
 
-    fn fitter(&self, run_if: Option<RunIf>) -> Fitter<'_, 'd> {
+    pub(super) fn fitter(&self, run_if: Option<RunIf>) -> Fitter<'_, 'd> {
         Fitter {
             doc: self.checker.doc,
             names: self.names,
             run_if,
+            item: self.item,
         }
     }
 
@@ -237,7 +213,7 @@ impl<'d> TaskCheck<'_, 'd> {
     }
 
     /// Every text below a value.
-    fn references_in(&self, node: Node<'d>, edges: &mut Vec<Edge>) {
+    pub(super) fn references_in(&self, node: Node<'d>, edges: &mut Vec<Edge>) {
         match node.get_ref() {
             DeValue::String(text) if has_expression(text) || text.contains("${") => {
                 self.references(
@@ -306,7 +282,7 @@ impl<'d> TaskCheck<'_, 'd> {
 
     fn reference(&self, text: &Text, reference: &Reference, edges: &mut Vec<Edge>) {
         let doc = self.checker.doc;
-        if let Err(unknown) = self.names.lookup(reference) {
+        if let Err(unknown) = self.names.lookup_in(self.item, reference) {
             let step = reference.ranges[unknown.position].clone();
             let problem = Problem {
                 help: unknown.help,
@@ -351,91 +327,6 @@ impl<'d> TaskCheck<'_, 'd> {
                 message: problem.message.replacen('`', "", 2),
                 ..problem
             });
-        }
-    }
-}
-
-fn report_cycles(checker: Checker<'_>, names: &Names<'_>, edges: &[Vec<Edge>]) {
-    let lists: Vec<Vec<TaskIdx>> = edges
-        .iter()
-        .map(|list| list.iter().map(|edge| edge.to).collect())
-        .collect();
-    let needs: Vec<&[TaskIdx]> = lists.iter().map(Vec::as_slice).collect();
-    for cycle in find_cycles(&needs) {
-        let [first, second, ..] = cycle.as_slice() else {
-            continue;
-        };
-        let path: Vec<&str> = cycle
-            .iter()
-            .map(|&idx| names.facts[idx as usize].name.as_str())
-            .collect();
-        let span = edges[*first as usize]
-            .iter()
-            .find(|edge| edge.to == *second)
-            .map(|edge| edge.span.clone());
-        let shown = match path.len() {
-            0..=40 => path.join(" → "),
-            count => format!(
-                "{} → … → {}",
-                path[..20].join(" → "),
-                path[count - 20..].join(" → ")
-            ),
-        };
-        let problem = Problem::new("cycle", span.unwrap_or_default(), format!("cycle: {shown}"));
-        let help = if cycle.len() == 2 {
-            "a task cannot need itself".to_owned()
-        } else {
-            "each needs the next, so none could ever start; remove one of these needs".to_owned()
-        };
-        checker.doc.problems.add(problem.help(help));
-    }
-}
-
-fn check_evidence(
-    checker: Checker<'_>,
-    names: &Names<'_>,
-    (idx, task): (usize, &RawTask<'_>),
-    edges: &[Vec<Edge>],
-) {
-    let evidence = task.gate.as_ref().map_or(&[][..], |gate| &gate.evidence);
-    if evidence.is_empty() {
-        return;
-    }
-    let mut before = BTreeSet::new();
-    let mut open: Vec<usize> = vec![idx];
-    while let Some(next) = open.pop() {
-        open.extend(
-            edges[next]
-                .iter()
-                .filter(|edge| before.insert(edge.to))
-                .map(|edge| edge.to as usize),
-        );
-    }
-    for text in evidence {
-        match names.find(&text.value) {
-            None => {
-                let problem = Problem::new(
-                    "unknown-task",
-                    text.span.clone(),
-                    format!("there is no task `{}`", text.value),
-                );
-                checker
-                    .doc
-                    .problems
-                    .add_unknown(problem, &text.value, names.task_names());
-            }
-            Some(to) if !before.contains(&to) => {
-                let message = format!(
-                    "task `{}` need not have ended when this gate is judged",
-                    text.value
-                );
-                let problem = Problem::new("impossible-gate", text.span.clone(), message);
-                checker
-                    .doc
-                    .problems
-                    .add(problem.help(format!("add needs = [\"{}\"]", text.value)));
-            }
-            Some(_) => {}
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::decode::{Doc, Node, Section, Text};
 use super::super::diagnostic::Problem;
 use super::gate::{self, RawGate};
-use crate::graph::{MOST_URGENT, OnWorkerLost, Placement, RunIf};
+use crate::graph::{MAX_ITEMS, MOST_URGENT, OnWorkerLost, Placement, RunIf};
 use crate::id::TaskName;
 use crate::retry::RetryPolicy;
 
@@ -19,6 +19,8 @@ pub(in crate::spec) struct RawTask<'d> {
     pub with: Option<Node<'d>>,
     pub needs: Vec<Text>,
     pub when: Option<Text>,
+    pub for_each: Option<Node<'d>>,
+    pub max_parallel: Option<(u32, Range<usize>)>,
     pub run_if: Option<(RunIf, Range<usize>)>,
     pub continue_on_failure: bool,
     pub retry: RetryPolicy,
@@ -39,12 +41,14 @@ impl RawTask<'_> {
     }
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 18] = [
     "uses",
     "description",
     "with",
     "needs",
     "when",
+    "for_each",
+    "max_parallel",
     "run_if",
     "continue_on_failure",
     "retry",
@@ -73,6 +77,10 @@ pub(super) fn decode<'d>(doc: Doc<'d>, (name, node): (Text, Node<'d>), priority:
         with,
         needs: section.texts("needs"),
         when: section.text("when"),
+        for_each: section.get("for_each"),
+        max_parallel: section
+            .count("max_parallel", 1..i64::from(MAX_ITEMS) + 1)
+            .map(|count| (count, section.span_of("max_parallel"))),
         run_if: section
             .choice("run_if", &RUN_IFS)
             .map(|run_if| (run_if, section.span_of("run_if"))),

@@ -91,6 +91,76 @@ fn a_condition_is_one_expression_of_known_names_that_can_be_true() {
 }
 
 #[test]
+fn what_a_task_runs_for_is_a_list_and_its_outputs_are_lists() {
+    let each = |lines: &str, source: &str, rest: &str| {
+        problems(&format!(
+            "[params.list]\ntype = \"list\"\ndefault = []\n[tasks.a]\nuses = \"data_pull\"\nwith = {{ source = \"{source}\", days = 1 }}\n{lines}\n{rest}\n"
+        ))
+    };
+    for right in [
+        "for_each = [\"a\", \"{{ params.list }}\"]\nmax_parallel = 2",
+        "for_each = \"{{ params.list }}\"",
+        "for_each = \"{{ [1, 2] + params.list }}\"",
+    ] {
+        assert_eq!(each(right, "{{ item }}", ""), Vec::<String>::new(), "{right}");
+    }
+    let plain = "for_each = [\"a\"]";
+    let bad = |lines: &str| each(lines, "s", "").remove(0);
+    assert_eq!(
+        bad("for_each = 3"),
+        "wrong-type: `for_each` must be a list, this is an integer"
+    );
+    assert_eq!(
+        bad("for_each = \"abc\""),
+        "wrong-type: `for_each` must be a list, this is a string"
+    );
+    assert_eq!(
+        bad("for_each = \"{{ tasks.base.events }}\""),
+        "reference-type: `for_each` must be a list, but `tasks.base.events` is a table with `name`, `uri`, `size`, `sha256`"
+    );
+    assert_eq!(
+        bad("max_parallel = 2"),
+        "impossible-bound: `max_parallel` has no effect without `for_each`"
+    );
+    assert_eq!(
+        bad("for_each = [1]\nmax_parallel = 0"),
+        "wrong-value: `max_parallel` must be between 1 and 10000"
+    );
+    assert_eq!(
+        bad("for_each = [1]\ngate = { approval = {} }"),
+        "impossible-gate: task `a` runs for each item of a list, but a gate is asked once"
+    );
+    assert_eq!(
+        each("", "{{ item }}", ""),
+        ["unknown-name: there is no `item` here"]
+    );
+    assert_eq!(
+        each("for_each = [1]\nwhen = \"item > 1\"", "s", ""),
+        ["unknown-name: there is no `item` here"]
+    );
+    let after = |source: &str| {
+        each(
+            plain,
+            "{{ item }}",
+            &format!("[tasks.b]\nuses = \"data_pull\"\nwith = {{ source = \"{source}\", days = 1 }}"),
+        )
+    };
+    assert_eq!(after("{{ tasks.a.events[0].uri }}"), Vec::<String>::new());
+    assert_eq!(
+        after("{{ tasks.a.events }}"),
+        ["reference-type: `source` must be a string, but `tasks.a.events` is a list"]
+    );
+    assert_eq!(
+        each(
+            "for_each = \"{{ tasks.m.events }}\"",
+            "{{ item.url }}",
+            "[tasks.m]\nuses = \"data_pull\"\nwith = { source = \"s\", days = 1 }\nfor_each = [1]"
+        ),
+        ["unknown-field: `item` has no `url`"]
+    );
+}
+
+#[test]
 fn what_may_be_null_stands_only_where_null_may() {
     let pull = |keys: &str, source: &str| {
         problems(&format!(

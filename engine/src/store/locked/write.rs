@@ -8,7 +8,7 @@ use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::super::{Result, bell, clean, day_of, leases, pg};
-use super::{LockedRun, Record};
+use super::{LockedRun, Record, items};
 use crate::id::TaskIdx;
 use crate::plan::TaskView;
 use crate::state::Reason;
@@ -18,6 +18,7 @@ use crate::state::task_run::TaskState;
 pub async fn write_all(conn: &mut PgConnection, runs: &[LockedRun], now: Timestamp) -> Result<()> {
     runs.iter().for_each(|run| bell::note(run.rings()));
     write_tasks(conn, runs, now).await?;
+    items::write_maps(conn, runs).await?;
     write_ready(conn, runs).await?;
     write_leases(conn, runs).await?;
     write_slots(conn, runs).await?;
@@ -115,13 +116,14 @@ async fn write_tasks(conn: &mut PgConnection, runs: &[LockedRun], now: Timestamp
         let differs = |(idx, view): &(&TaskIdx, &TaskView)| {
             run.before.get(idx) != Some(view) || run.opened.contains_key(idx)
         };
-        let columns = if run.before.is_empty() {
-            &mut new
-        } else {
-            &mut changed
-        };
-        let moved = run.tasks.iter().filter(differs);
-        moved.for_each(|(idx, view)| columns.push(run, (*idx, view)));
+        for (idx, view) in run.tasks.iter().filter(differs) {
+            let columns = if run.before.contains_key(idx) {
+                &mut changed
+            } else {
+                &mut new
+            };
+            columns.push(run, (*idx, view));
+        }
     }
     new.write(conn, INSERT_TASKS, now).await?;
     changed.write(conn, UPDATE_TASKS, now).await

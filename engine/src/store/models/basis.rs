@@ -29,7 +29,7 @@ struct Approved {
 impl Basis {
     pub(super) async fn load(conn: &mut PgConnection, holder: Holder) -> Result<Self> {
         let row = sqlx::query(
-            "select r.requester, r.flow, v.definition #>> array['graph', t.idx::text, 'name'] as task,
+            "select r.requester, r.flow, v.definition #>> array['graph', (t.idx % json_array_length(v.definition -> 'graph'))::text, 'name'] as task,
                a.id, a.digest, a.evidence -> 'world' as world,
                array(select actor from vote where approval = a.id and decision = 'approve' order by at, actor) as deciders
              from task_run t join run r on r.id = t.run join flow_version v on v.hash = r.version

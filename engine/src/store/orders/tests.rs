@@ -7,17 +7,19 @@
 )]
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tidegate_test_fixtures::postgres::Cluster;
 use tidegate_test_fixtures::proxy::{Fault, Proxy, Upstream};
 
 use super::*;
 use crate::clock;
-use crate::graph::Task;
+use crate::graph::{Flow, ParamKind, ParamSpec, Task};
+use crate::id::VersionHash;
 use crate::plan::Outcome;
 use crate::state::Reason;
 use crate::state::run::RunState;
-use crate::store::tests::{Bench, task};
+use crate::store::flows::NewVersion;
+use crate::store::tests::{Bench, flow, task};
 
 fn order(key: Option<(&str, Value)>, what: What) -> Order {
     Order {
@@ -151,6 +153,14 @@ async fn failed_run(bench: &Bench) -> RunId {
     run
 }
 
+fn plainly(run: RunId) -> Again {
+    Again {
+        run,
+        from: None,
+        params: Map::new(),
+    }
+}
+
 #[tokio::test]
 async fn a_retry_keeps_what_had_succeeded_and_runs_the_rest() {
     let tasks = vec![
@@ -166,7 +176,7 @@ async fn a_retry_keeps_what_had_succeeded_and_runs_the_rest() {
     let first = failed_run(&bench).await;
     let begun = bench.now;
     bench.now += std::time::Duration::from_secs(3_600);
-    let again = order(Some(("again", json!(first))), What::Retry { run: first });
+    let again = order(Some(("again", json!(first))), What::Retry(plainly(first)));
     let second = made(bench.store.place(again, bench.now).await.unwrap());
     let expected = ["succeeded carried", "ready", "blocked", "succeeded carried"];
     assert_eq!(bench.task_states(second).await, expected);
@@ -204,7 +214,11 @@ async fn a_retry_keeps_what_had_succeeded_and_runs_the_rest() {
 async fn only_what_ended_without_success_is_retried() {
     let bench = Bench::with(vec![task("a", &[], 1)]).await;
     let run = bench.run().await;
-    let retry = |run| bench.store.place(order(None, What::Retry { run }), bench.now);
+    let retry = |run| {
+        bench
+            .store
+            .place(order(None, What::Retry(plainly(run))), bench.now)
+    };
     let state = "running".to_owned();
     assert_eq!(retry(run).await.unwrap(), Placed::NotRetried { state });
     let claim = bench.claim(1).await.remove(0);
@@ -227,10 +241,97 @@ async fn a_retry_of_a_tick_keeps_its_time_and_not_its_place() {
         .cancel_run(first, Reason::Requested, bench.now)
         .await
         .unwrap();
-    let retry = order(None, What::Retry { run: first });
+    let retry = order(None, What::Retry(plainly(first)));
     made(bench.store.place(retry, bench.now).await.unwrap());
     let claim = bench.claim(1).await.remove(0);
     let around = bench.store.surroundings(&claim).await.unwrap();
     assert_eq!(around.facts.scheduled_for, Some(at));
+    bench.audit().await;
+}
+
+/// `a` ← `b`, `c` by itself, with a param `days` of 1; a run in which all succeeded.
+async fn succeeded_run() -> (Bench, RunId) {
+    let bench = Bench::with(vec![task("a", &[], 1), task("b", &[0], 1), task("c", &[], 1)]).await;
+    let days = ParamSpec {
+        kind: ParamKind::Integer {
+            min: Some(1),
+            max: None,
+        },
+        default: Some(json!(1)),
+        description: None,
+    };
+    let flow = Flow {
+        params: indexmap::IndexMap::from([("days".to_owned(), days)]),
+        ..flow(vec![task("a", &[], 1), task("b", &[0], 1), task("c", &[], 1)])
+    };
+    let version = NewVersion {
+        flow,
+        hash: VersionHash("d".repeat(64)),
+        path: "f.toml".to_owned(),
+        source: String::new(),
+        actor: "test".to_owned(),
+    };
+    bench.store.apply_version(version, bench.now).await.unwrap();
+    let mut new = bench.new_run();
+    new.params.insert("days".to_owned(), json!(1));
+    let id = new.id;
+    bench.store.create_run(new, bench.now).await.unwrap();
+    loop {
+        let claims = bench.claim(9).await;
+        if claims.is_empty() {
+            break;
+        }
+        for claim in claims {
+            assert!(bench.report(&claim, Outcome::Succeeded).await);
+        }
+    }
+    assert_eq!(bench.state(id).await, RunState::Succeeded);
+    (bench, id)
+}
+
+#[tokio::test]
+async fn a_retry_from_a_task_runs_it_and_what_rests_on_it_and_nothing_else() {
+    let (bench, first) = succeeded_run().await;
+    let from = |name: &str| {
+        let from = Some(name.to_owned());
+        let again = Again {
+            from,
+            ..plainly(first)
+        };
+        bench.store.place(order(None, What::Retry(again)), bench.now)
+    };
+    let second = made(from("b").await.unwrap());
+    let expected = ["succeeded carried", "ready", "succeeded carried"];
+    assert_eq!(bench.task_states(second).await, expected);
+    let third = made(from("a").await.unwrap());
+    assert_eq!(bench.task_states(third).await[2], "succeeded carried");
+    let known = ["a", "b", "c"].map(str::to_owned).to_vec();
+    let name = "d".to_owned();
+    assert_eq!(from("d").await.unwrap(), Placed::NoTask { name, known });
+    bench.audit().await;
+}
+
+#[tokio::test]
+async fn other_params_carry_nothing_unless_a_task_is_named() {
+    let (bench, first) = succeeded_run().await;
+    let with = |days: Value, from: Option<&str>| {
+        let again = Again {
+            from: from.map(str::to_owned),
+            params: Map::from_iter([("days".to_owned(), days)]),
+            ..plainly(first)
+        };
+        bench.store.place(order(None, What::Retry(again)), bench.now)
+    };
+    let second = made(with(json!(2), None).await.unwrap());
+    assert_eq!(bench.task_states(second).await, ["ready", "blocked", "ready"]);
+    let run = bench.store.run(second, bench.now).await.unwrap().unwrap();
+    assert_eq!(
+        (run.params["days"].clone(), run.summary.requester),
+        (json!(2), "anna".to_owned())
+    );
+    let third = made(with(json!(3), Some("b")).await.unwrap());
+    assert_eq!(bench.task_states(third).await[0], "succeeded carried");
+    assert!(matches!(with(json!(0), None).await.unwrap(), Placed::Params(_)));
+    assert!(matches!(with(json!("x"), None).await.unwrap(), Placed::Params(_)));
     bench.audit().await;
 }

@@ -48,7 +48,7 @@ impl FromStr for LogCursor {
 }
 
 impl Store {
-    /// Log lines after a cursor, at most `limit`, by task and attempt; the cursor moves on. `NotFound` for a task that the flow does not have.
+    /// Log lines after a cursor, at most `limit`, by task and attempt; those of a map are those of its items. The cursor moves on. `NotFound` for a task that the flow does not have.
     pub async fn log_lines(
         &self,
         run: RunId,
@@ -68,7 +68,7 @@ impl Store {
             "select l.idx, l.epoch, l.seq, l.at, l.level, l.text from log l
              left join unnest($3::int[], $4::bigint[], $5::bigint[]) as c(idx, epoch, seq)
                on c.idx = l.idx and c.epoch = l.epoch
-             where l.day = $1 and l.run = $2 and ($6::int is null or l.idx = $6) and l.seq > coalesce(c.seq, 0)
+             where l.day = $1 and l.run = $2 and ($6::int is null or l.idx = $6 or l.idx % $8 = $6) and l.seq > coalesce(c.seq, 0)
              order by l.idx, l.epoch, l.seq limit $7",
         )
         .bind(day_of(run))
@@ -78,6 +78,7 @@ impl Store {
         .bind(seen.iter().map(|s| s.2).collect::<Vec<_>>())
         .bind(only)
         .bind(limit as i64)
+        .bind(flow.graph.size() as i32)
         .fetch_all(&mut *conn)
         .await?;
         rows.iter().map(|row| line(row, &flow, cursor)).collect()
@@ -85,7 +86,7 @@ impl Store {
 }
 
 fn position(flow: &crate::graph::Flow, task: &str) -> Result<i32> {
-    let found = flow.graph.tasks().iter().position(|t| t.name.as_str() == task);
+    let found = flow.graph.find_label(task);
     found.map(|idx| idx as i32).ok_or_else(|| StoreError::NotFound {
         what: "task",
         name: task.to_owned(),

@@ -7,8 +7,8 @@ use serde_json::Value;
 use sqlx::{PgConnection, Row};
 
 use super::super::{Result, Store, StoreError, day_of, instant, maybe_instant, pg};
-use super::json;
 use super::runs::{COLUMNS, summary};
+use super::{items, json};
 use crate::graph::Flow;
 use crate::id::{RunId, TaskIdx, VersionHash};
 use crate::view::{Artifact, Event, GateResult, MetricSeries, Run, TaskRun, Wait};
@@ -24,11 +24,11 @@ struct Extras {
 }
 
 impl Extras {
-    async fn load(conn: &mut PgConnection, run: RunId) -> Result<Self> {
+    async fn load(conn: &mut PgConnection, run: RunId, shown: &[i32]) -> Result<Self> {
         Ok(Self {
             messages: messages(conn, run).await?,
-            outputs: outputs(conn, run).await?,
-            artifacts: artifacts(conn, run).await?,
+            outputs: outputs(conn, run, shown).await?,
+            artifacts: artifacts(conn, run, shown).await?,
             gates: gates(conn, run).await?,
             waits: waits(conn, run).await?,
         })
@@ -65,10 +65,10 @@ impl Store {
         let flow = self
             .definition(&mut conn, &VersionHash(row.try_get("version")?))
             .await?;
-        let mut tasks = task_runs(&mut conn, (id, &flow)).await?;
+        let mut tasks = task_runs(&mut conn, (id, &flow), Rows::Shown).await?;
         // What belongs to attempts is not looked for where there was none: a run that was asked for a moment ago.
         if tasks.iter().any(|task| task.epoch > 0) {
-            Extras::load(&mut conn, id).await?.join(&mut tasks);
+            fill(&mut conn, (id, &flow), &mut tasks).await?;
         }
         Ok(Some(Run {
             summary: summary(&row, (&flow, now))?,
@@ -127,6 +127,12 @@ impl Store {
         Ok(rows.into_iter().map(series).collect())
     }
 
+    /// The sealed flow of the version that a run is pinned to; `None`: no such run.
+    pub async fn flow_of_run(&self, run: RunId) -> Result<Option<std::sync::Arc<Flow>>> {
+        let mut conn = self.pool().acquire().await?;
+        self.flow_of(&mut conn, run).await
+    }
+
     /// The sealed flow that a run is pinned to; `None`: no such run.
     pub(in crate::store) async fn flow_of(
         &self,
@@ -146,22 +152,73 @@ impl Store {
 
 /// The name of a task by its position.
 pub(super) fn name_of(flow: &Flow, idx: i32) -> String {
-    flow.graph.task(idx as TaskIdx).name.as_str().to_owned()
+    flow.graph.label(idx as TaskIdx)
 }
 
-async fn task_runs(conn: &mut PgConnection, (run, flow): (RunId, &Flow)) -> Result<Vec<TaskRun>> {
-    let rows = sqlx::query(
+/// Adds to task runs what belongs to them beside their rows.
+pub(super) async fn fill(
+    conn: &mut PgConnection,
+    (run, flow): (RunId, &Flow),
+    tasks: &mut [TaskRun],
+) -> Result<()> {
+    let shown: Vec<i32> = tasks.iter().map(|task| task.idx as i32).collect();
+    Extras::load(conn, run, &shown).await?.join(tasks);
+    items::join(conn, (run, flow), tasks).await
+}
+
+/// Items of a map that a run's view shows: those first that say something, running ones and those that went wrong.
+const ITEMS: i64 = 100;
+
+/// Which task runs are read.
+#[derive(Clone, Copy)]
+pub(super) enum Rows {
+    /// All tasks, and of each map as many items as a view has room for.
+    Shown,
+    /// Items of one map from a position on.
+    Items {
+        head: TaskIdx,
+        from: TaskIdx,
+        limit: i64,
+    },
+}
+
+/// Task runs, each map's items behind it.
+pub(super) async fn task_runs(
+    conn: &mut PgConnection,
+    (run, flow): (RunId, &Flow),
+    which: Rows,
+) -> Result<Vec<TaskRun>> {
+    let mapped = flow.graph.tasks().iter().any(|task| task.for_each.is_some());
+    let picked = match which {
+        Rows::Shown if !mapped => "select t.* from task_run t where t.run = $1",
+        Rows::Shown => {
+            "select t.* from (
+               select t.*, row_number() over (partition by t.idx % $2, t.idx < $2
+                 order by t.state in ('blocked', 'succeeded', 'skipped'), t.idx) as nth
+               from task_run t where t.run = $1) t
+             where t.idx < $2 or t.nth <= $3"
+        }
+        Rows::Items { .. } => {
+            "select t.* from task_run t where t.run = $1 and t.idx % $2 = $4 and t.idx >= $5 order by t.idx limit $3"
+        }
+    };
+    let sql = format!(
         "select t.idx, t.state::text as state, t.reason, t.attempt, t.lost, t.epoch, t.started_at, t.finished_at,
                 d.at as due_at, l.progress, w.name as worker
-         from task_run t
+         from ({picked}) t
          left join ready d on d.run = t.run and d.idx = t.idx and t.state in ('backoff', 'waiting')
          left join lease l on l.run = t.run and l.idx = t.idx
          left join worker w on w.id = l.worker
-         where t.run = $1 order by t.idx",
-    )
-    .bind(run.0)
-    .fetch_all(conn)
-    .await?;
+         order by t.idx % $2, t.idx"
+    );
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql));
+    let query = query.bind(run.0).bind(flow.graph.size() as i32);
+    let query = match which {
+        Rows::Shown if !mapped => query,
+        Rows::Shown => query.bind(ITEMS),
+        Rows::Items { head, from, limit } => query.bind(limit).bind(head as i32).bind(from as i32),
+    };
+    let rows = query.fetch_all(conn).await?;
     let mut tasks = Vec::with_capacity(rows.len());
     for row in &rows {
         let idx = row.try_get::<i32, _>("idx")? as TaskIdx;
@@ -169,7 +226,10 @@ async fn task_runs(conn: &mut PgConnection, (run, flow): (RunId, &Flow)) -> Resu
         let lost: i32 = row.try_get("lost")?;
         tasks.push(TaskRun {
             idx,
-            name: task.name.as_str().to_owned(),
+            name: flow.graph.label(idx),
+            map_index: flow.graph.item(idx),
+            item: None,
+            items: None,
             uses: task.uses.clone(),
             description: task.description.clone(),
             needs: task
@@ -227,11 +287,13 @@ async fn messages(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskId
     Ok(said)
 }
 
-async fn outputs(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskIdx, Value>> {
-    let rows: Vec<(i32, Value)> = sqlx::query_as("select idx, outputs from task_output where run = $1")
-        .bind(run.0)
-        .fetch_all(conn)
-        .await?;
+async fn outputs(conn: &mut PgConnection, run: RunId, shown: &[i32]) -> Result<BTreeMap<TaskIdx, Value>> {
+    let rows: Vec<(i32, Value)> =
+        sqlx::query_as("select idx, outputs from task_output where run = $1 and idx = any($2)")
+            .bind(run.0)
+            .bind(shown)
+            .fetch_all(conn)
+            .await?;
     Ok(rows
         .into_iter()
         .map(|(idx, value)| (idx as TaskIdx, value))
@@ -239,13 +301,18 @@ async fn outputs(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskIdx
 }
 
 /// Files of accepted attempts only: what a lost one left behind is nobody's.
-async fn artifacts(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskIdx, Vec<Artifact>>> {
+async fn artifacts(
+    conn: &mut PgConnection,
+    run: RunId,
+    shown: &[i32],
+) -> Result<BTreeMap<TaskIdx, Vec<Artifact>>> {
     let rows: Vec<(i32, String, String, i64, String)> = sqlx::query_as(
         "select a.idx, a.name, a.uri, a.size, a.sha256 from artifact a
          join task_run t on t.run = a.run and t.idx = a.idx and t.epoch = a.epoch
-         where a.run = $1 order by a.idx, a.name",
+         where a.run = $1 and a.idx = any($2) order by a.idx, a.name",
     )
     .bind(run.0)
+    .bind(shown)
     .fetch_all(conn)
     .await?;
     let mut all: BTreeMap<TaskIdx, Vec<Artifact>> = BTreeMap::new();

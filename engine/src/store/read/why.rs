@@ -234,6 +234,7 @@ impl Facts {
             "timer" => "it waits for an instant",
             "poll" => "it looks again and again for what it waits for",
             "sub_run" => "it waits for the run that it started",
+            "items" => return ("items", of_items(task), None),
             _ => "it waits",
         };
         let until = task
@@ -280,6 +281,10 @@ fn of_blocked(run: &Run, task: &TaskRun) -> Reason {
     if run.summary.state == "queued" {
         return ("start", "its run has not started".to_owned(), None);
     }
+    if task.map_index.is_some() {
+        let sentence = "it waits for other items to end: no more may be under way at once (max_parallel)";
+        return ("items", sentence.to_owned(), None);
+    }
     let unfinished = |need: &&String| {
         let known = run.tasks.iter().find(|other| other.name == **need);
         known.is_some_and(|other| other.finished_at.is_none())
@@ -302,6 +307,13 @@ fn of_blocked(run: &Run, task: &TaskRun) -> Reason {
         String::new()
     };
     ("needs", format!("it needs {shown}{more}"), None)
+}
+
+fn of_items(task: &TaskRun) -> String {
+    let items = task
+        .items_in_words()
+        .unwrap_or_else(|| "none has ended".to_owned());
+    format!("it waits for its items: {items}")
 }
 
 fn of_backoff(task: &TaskRun) -> Reason {

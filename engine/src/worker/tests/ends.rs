@@ -341,6 +341,7 @@ async fn succeed(store: &Store, claim: &Claim) {
         outcome: Outcome::Succeeded,
         outputs: Some(json!({})),
         message: None,
+        items: None,
         gate: None,
     };
     store.advance(vec![report], None, clock::now()).await.unwrap();

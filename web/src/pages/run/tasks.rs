@@ -9,7 +9,10 @@ use crate::draw::span::{self, Window};
 use crate::pages::Frame;
 use crate::pages::readable::{self, Row};
 use crate::pages::shared::RuleRow;
-use crate::words::{Badge, Drawn, Moment, bytes, duration, number};
+use crate::words::{Badge, Drawn, Moment, bytes, duration, number, short};
+
+/// Letters of an item that are shown.
+const ITEM: usize = 200;
 
 /// A task run.
 pub struct TaskRow {
@@ -21,6 +24,12 @@ pub struct TaskRow {
     pub description: Option<String>,
     /// What it needs, in words.
     pub needs: String,
+    /// How many of its items ended, of a map.
+    pub items: Option<String>,
+    /// What it runs for, of an item.
+    pub item: Option<String>,
+    /// The run can be gone on from here: it is no item.
+    pub is_task: bool,
     /// State.
     pub badge: Badge,
     /// `2 of 3` where it was tried more than once or may be.
@@ -105,6 +114,9 @@ impl TaskRow {
             uses: task.uses.clone(),
             description: task.description.clone(),
             needs: task.needs.join(", "),
+            items: task.items_in_words(),
+            item: task.item.as_ref().map(|item| short(&item.to_string(), ITEM)),
+            is_task: task.map_index.is_none(),
             badge: Badge::new(&task.state, task.reason.as_deref()),
             attempt: (several && task.attempt > 0)
                 .then(|| format!("{} of {}", task.attempt, task.attempts.max(task.attempt))),
