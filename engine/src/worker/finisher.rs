@@ -47,6 +47,7 @@ async fn commit(shared: &Arc<Shared>, batch: Arc<[Report]>, over: &CancellationT
         {
             Ok(done) => {
                 let gated = done.gated;
+                tell_refused(&batch, &done.accepted);
                 go_on(shared, &batch, done).await;
                 shared.wake.notify_one();
                 if gated {
@@ -70,6 +71,18 @@ async fn commit(shared: &Arc<Shared>, batch: Arc<[Report]>, over: &CancellationT
                 return;
             }
         }
+    }
+}
+
+/// Says which reports changed nothing: their leases had ended, or they were counted before and only the answer was lost.
+fn tell_refused(batch: &[Report], accepted: &[bool]) {
+    for (report, _) in batch.iter().zip(accepted).filter(|(_, accepted)| !**accepted) {
+        tracing::warn!(
+            run = %report.run,
+            idx = report.idx,
+            epoch = report.epoch,
+            "a report came too late, or for the second time: it changed nothing"
+        );
     }
 }
 
