@@ -6,7 +6,7 @@ CARGO := scripts/cargo
 
 export TIDEGATE_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidegate
 
-.PHONY: help demo test chaos fmt-check lint deny doc unit check fmt clean-home
+.PHONY: help demo test chaos fmt-check lint deny doc unit check bench fmt clean-home
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ unit: # the tests alone; FILTER='browser::' for some
 
 check: ## The quick look while writing: does it compile
 	$(CARGO) check --locked --workspace --all-targets
+
+bench: ## The README's performance table, measured here: an optimised program without the ML steps, and a PostgreSQL of its own
+	$(CARGO) run --locked --profile fast --no-default-features --bin tidegate -- bench $(BENCH)
 
 fmt: ## Format
 	$(CARGO) fmt --all

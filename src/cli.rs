@@ -2,8 +2,10 @@
 
 mod apply;
 mod approvals;
+mod bench;
 mod check;
 mod decide;
+#[cfg(feature = "ml")]
 mod demo;
 mod ledger;
 mod logs;
@@ -53,6 +55,7 @@ enum Verb {
     /// Everything in one process on a private PostgreSQL: scheduler, worker, pages; applies the flows of DIR and watches them
     Dev(serve::Dev),
     /// `dev` on a home with generated events: the nightly retrain runs up to its approval
+    #[cfg(feature = "ml")]
     Demo(demo::Demo),
     /// Scheduler and pages on DATABASE_URL, with --worker a worker too; any number of them
     Server(serve::Server),
@@ -92,6 +95,8 @@ enum Verb {
     Ledger(ledger::Ledger),
     /// People who may sign in
     User(user::User),
+    /// Measure the workloads of the README's performance table against this machine's PostgreSQL
+    Bench(bench::Bench),
     /// List the plugins that tasks can use, or describe one
     Plugins(plugins::Plugins),
     /// Print the JSON Schema of a flow file, for editors
@@ -164,6 +169,7 @@ fn in_runtime(verb: Verb, session: &Session) -> Ended {
 async fn carry_out(verb: Verb, session: &Session) -> Ended {
     match verb {
         Verb::Dev(args) => serve::dev(args, session).await,
+        #[cfg(feature = "ml")]
         Verb::Demo(args) => demo::run(args, session).await,
         Verb::Server(args) => serve::server(args, session).await,
         Verb::Worker(args) => serve::worker(args, session).await,
@@ -183,6 +189,7 @@ async fn carry_out(verb: Verb, session: &Session) -> Ended {
         Verb::Models(args) => models::run(args, session).await,
         Verb::Ledger(args) => ledger::run(args, session).await,
         Verb::User(args) => user::run(args, session).await,
+        Verb::Bench(args) => bench::run(args, session).await,
         Verb::RunTask => run_task::run().await,
         Verb::Check(_) | Verb::Plugins(_) | Verb::Schema => Ok(code::DONE),
     }

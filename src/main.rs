@@ -1,8 +1,10 @@
 //! The `tidegate` binary: the only place that reads arguments, environment and configuration.
 
 mod backend;
+mod bench;
 mod cli;
 mod config;
+#[cfg(feature = "ml")]
 mod demo;
 mod failure;
 mod roles;

@@ -23,7 +23,9 @@ use crate::term::complain;
 
 pub use flow_folder::FlowFolder;
 pub use local::Local;
-pub use login::{Login, first_login, password};
+#[cfg(feature = "ml")]
+pub use login::Login;
+pub use login::{first_login, password};
 pub use signals::{ENDING, interrupted, stop_on_signal};
 pub use tracing::{Quiet, trace};
 

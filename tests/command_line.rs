@@ -1,5 +1,6 @@
 //! What a person at a terminal sees.
 
+mod bench;
 mod decisions;
 mod demo;
 mod limits;

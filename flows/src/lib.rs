@@ -5,27 +5,47 @@
 
 pub mod approval;
 pub mod command;
+#[cfg(feature = "ml")]
 pub mod data_pull;
+#[cfg(feature = "ml")]
 pub mod dataset;
+#[cfg(feature = "ml")]
 pub mod demo;
+#[cfg(feature = "ml")]
 pub mod evaluate;
+#[cfg(feature = "ml")]
 pub mod feature_build;
+#[cfg(feature = "ml")]
 pub mod lake;
+#[cfg(feature = "ml")]
 pub mod mlflow;
+#[cfg(feature = "ml")]
 pub mod mlflow_log;
+#[cfg(feature = "ml")]
 pub mod model;
+#[cfg(feature = "ml")]
 pub mod promote;
-#[cfg(test)]
+#[cfg(all(test, feature = "ml"))]
 pub mod testing;
+#[cfg(feature = "ml")]
 pub mod train;
 
 use tidegate_engine::plugin::Registry;
 
 /// All plugins of this crate.
 pub fn registry() -> Registry {
-    Registry::default()
+    let light = Registry::default()
         .with(approval::Approval)
-        .with(command::Command)
+        .with(command::Command);
+    #[cfg(feature = "ml")]
+    let light = with_ml(light);
+    light
+}
+
+/// The steps of model building.
+#[cfg(feature = "ml")]
+fn with_ml(registry: Registry) -> Registry {
+    registry
         .with(data_pull::DataPull)
         .with(evaluate::Evaluate)
         .with(feature_build::FeatureBuild)
