@@ -16,6 +16,7 @@ mod run;
 mod run_task;
 mod runs;
 mod schedule;
+mod secret;
 mod serve;
 mod show;
 mod stop;
@@ -93,6 +94,8 @@ enum Verb {
     Models(models::Models),
     /// The record of decisions: verify its chain, export it
     Ledger(ledger::Ledger),
+    /// Secrets that tasks may use: set, list, remove
+    Secret(secret::Secrets),
     /// People who may sign in
     User(user::User),
     /// Measure the workloads of the README's performance table against this machine's PostgreSQL
@@ -188,6 +191,7 @@ async fn carry_out(verb: Verb, session: &Session) -> Ended {
         Verb::Schedule(args) => schedule::run(args, session).await,
         Verb::Models(args) => models::run(args, session).await,
         Verb::Ledger(args) => ledger::run(args, session).await,
+        Verb::Secret(args) => secret::run(args, session).await,
         Verb::User(args) => user::run(args, session).await,
         Verb::Bench(args) => bench::run(args, session).await,
         Verb::RunTask => run_task::run().await,

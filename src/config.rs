@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use tidegate_engine::graph::EVERY_QUEUE;
 use tidegate_engine::id::TaskName;
+use tidegate_engine::secrets::KeySource;
+use tidegate_flows::net::Places;
 use toml::{Table, Value};
 
 pub use environment::Environment;
@@ -62,6 +64,8 @@ pub struct Config {
     pub settings: Settings,
     /// Server whose client the command line shall be: `TIDEGATE_URL`.
     pub server: Option<String>,
+    /// Where the key of the secrets is: `TIDEGATE_SECRET_KEY`, else a file of the home.
+    pub secret_key: KeySource,
     /// Variables that plugins may see.
     pub for_plugins: BTreeMap<String, String>,
     /// `PATH`, where PostgreSQL's programs are looked for.
@@ -92,8 +96,13 @@ impl Config {
                 .or(settings.database.url);
         }
         settings.check()?;
+        complete_channels(&mut settings)?;
+        let home = absolute(env.get("TIDEGATE_HOME").unwrap_or(".tidegate"));
+        let key = env.get("TIDEGATE_SECRET_KEY");
+        let file = || KeySource::File(home.join("secret.key"));
         Ok(Self {
-            home: absolute(env.get("TIDEGATE_HOME").unwrap_or(".tidegate")),
+            secret_key: key.map_or_else(file, |key| KeySource::Given(key.to_owned())),
+            home,
             server: env.get("TIDEGATE_URL").map(str::to_owned),
             for_plugins: env.for_plugins(&settings.worker.env),
             path: env.get("PATH").map(str::to_owned),
@@ -136,8 +145,26 @@ impl Settings {
                 });
             }
         }
+        Places::parse(&self.http.allow).map_err(|error| ConfigError::Variable {
+            name: "TIDEGATE_HTTP__ALLOW (http.allow)".to_owned(),
+            why: error.to_string(),
+        })?;
         Ok(())
     }
+}
+
+/// Takes in the secrets of channels that lie in files.
+fn complete_channels(settings: &mut Settings) -> Result<(), ConfigError> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    };
+    for (name, channel) in &mut settings.channels {
+        channel.complete(read).map_err(|why| ConfigError::Variable {
+            name: format!("TIDEGATE_CHANNELS__{} (channels.{name})", name.to_uppercase()),
+            why,
+        })?;
+    }
+    Ok(())
 }
 
 fn path_of(env: &Environment) -> PathBuf {

@@ -7,6 +7,7 @@ mod config;
 #[cfg(feature = "ml")]
 mod demo;
 mod failure;
+mod lacking;
 mod roles;
 mod term;
 mod watch;

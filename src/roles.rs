@@ -9,10 +9,11 @@ mod tracing;
 use std::net::SocketAddr;
 
 use tidegate_engine::graph::DEFAULT_QUEUE;
-use tidegate_engine::plugin::chain;
+use tidegate_engine::plugin::{Deployment, chain};
 use tidegate_engine::scheduler::{self, SchedulerConfig};
 use tidegate_engine::store::Store;
 use tidegate_engine::worker::{self, WorkerConfig};
+use tidegate_flows::channels::{self, Courier};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -49,14 +50,24 @@ impl House {
         }
     }
 
-    /// Starts a scheduler.
-    pub fn add_scheduler(&mut self) {
+    /// Starts a scheduler, and a courier that tells people what happened. `url`: where they reach the pages.
+    pub fn add_scheduler(&mut self, url: Option<String>) -> Result<(), Failure> {
+        let channels = self.config.settings.channels.clone();
+        let courier = Courier::new(self.store.clone(), channels, url);
+        let courier =
+            courier.map_err(|error| Failure::refused(format!("no client for channels: {error}")))?;
+        let stop = self.stop.clone();
+        self.roles.spawn(async move {
+            channels::run(courier, stop).await;
+            ("courier", Ok(()))
+        });
         let (store, stop) = (self.store.clone(), self.stop.clone());
         self.roles.spawn(async move {
             let bell = store.scheduler_bell();
             let ended = scheduler::run(SchedulerConfig::default(), store, bell, stop).await;
             ("scheduler", ended.map_err(|error| chain(&error)))
         });
+        Ok(())
     }
 
     /// Starts a worker. `url`: where people reach the pages, for links that plugins leave.
@@ -143,7 +154,11 @@ fn worker_config(config: &Config, url: Option<String>) -> WorkerConfig {
         slots: settings.slots,
         home: config.home.clone(),
         env,
+        deployment: Deployment {
+            http_allow: config.settings.http.allow.clone(),
+        },
         child: vec![own_program(), "run-task".to_owned()],
+        secret_key: config.secret_key.clone(),
         drain: settings.drain,
     }
 }

@@ -6,6 +6,7 @@ mod demo;
 mod limits;
 mod local;
 mod offline;
+mod outside;
 mod runs;
 
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ fn shell(name: &str, script: &str) -> String {
 struct Served {
     tidegate: Tidegate,
     _server: Process,
-    _database: Database,
+    database: Database,
 }
 
 impl std::ops::Deref for Served {
@@ -64,7 +65,7 @@ async fn served() -> Served {
     Served {
         tidegate,
         _server: server,
-        _database: database,
+        database,
     }
 }
 

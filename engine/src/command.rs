@@ -9,6 +9,7 @@ mod people;
 mod pools;
 mod runs;
 mod schedules;
+mod secrets;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,6 +24,7 @@ pub use people::{add_person, set_roles};
 pub use pools::{LARGEST_POOL, remove_pool, set_pool};
 pub use runs::{Request, RetryRequest, Triggered, cancel, retry, trigger};
 pub use schedules::pause_schedule;
+pub use secrets::{remove_secret, set_secret};
 
 use crate::spec::params::ParamProblem;
 use crate::store::StoreError;

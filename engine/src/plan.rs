@@ -247,6 +247,13 @@ impl<'a> Planner<'a> {
                 reason: Reason::Requested,
             }),
             Outcome::Lost => stopping.unwrap_or_else(|| self.after_loss(idx, task)),
+            Outcome::FailedUntil { reason, until } => match stopping {
+                Some(event) => event,
+                None => {
+                    let (event, due) = self.after_failure(idx, (reason, true), random);
+                    return Ok((event, due.map(|due| due.max(until))));
+                }
+            },
             Outcome::Failed { reason, again } => match stopping {
                 Some(event) => event,
                 None => return Ok(self.after_failure(idx, (reason, again), random)),

@@ -8,6 +8,7 @@ mod host;
 mod registry;
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -18,7 +19,7 @@ use serde_json::Value;
 
 use crate::state::Reason;
 
-pub use ctx::{Attempt, Ctx, Folders, digest_file};
+pub use ctx::{Attempt, Ctx, Deployment, Folders, digest_file};
 pub use host::{
     AliasMove, Artifact, Emission, Host, HostCall, HostError, Level, ModelVersion, MoveTicket, NewVersion,
 };
@@ -42,6 +43,9 @@ pub enum TaskError {
     /// Passing trouble: the retry policy decides.
     #[error("{message}")]
     Retry { message: String },
+    /// Passing trouble that has named its time: no try before that.
+    #[error("{message}")]
+    Later { message: String, after: Duration },
     /// Trying again would not help.
     #[error("{message}")]
     Fail { message: String },

@@ -5,6 +5,7 @@
 mod decision;
 mod flow;
 mod model;
+mod notice;
 mod run;
 mod staff;
 mod why;
@@ -14,8 +15,9 @@ use serde::{Deserialize, Serialize};
 pub use decision::{Approval, LedgerBreak, LedgerEntry, LedgerReport, Vote};
 pub use flow::{FlowSummary, Schedule, Tick};
 pub use model::{Alias, AliasMove, Model, ModelVersion};
+pub use notice::Notice;
 pub use run::{Artifact, Event, GateResult, LogLine, MetricSeries, Run, RunSummary, TaskRun, Wait};
-pub use staff::{Person, Pool, SlotHolder, Worker};
+pub use staff::{Person, Pool, Secret, SlotHolder, Worker};
 pub use why::{Obstacle, Why};
 
 /// One page of a list; `next` is the cursor of the page after it.

@@ -24,6 +24,7 @@ mod pipe;
 mod scope;
 mod scribe;
 mod tree;
+mod vault;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +40,9 @@ use uuid::Uuid;
 use self::scribe::Scribe;
 use crate::clock;
 use crate::id::{Epoch, RunId, TaskIdx};
-use crate::plugin::{Isolation, Registry};
+use crate::mask::Mask;
+use crate::plugin::{Deployment, Isolation, Registry};
+use crate::secrets::KeySource;
 use crate::store::advance::Report;
 use crate::store::claim::{Claim, Claimer, Crowded};
 use crate::store::surroundings::{Known, Outputs, RunFacts, Surroundings};
@@ -50,7 +53,7 @@ use crate::store::{Store, StoreError};
 const LIGHT: usize = 512;
 
 /// How a worker is set up.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct WorkerConfig {
     /// Name for people.
     pub name: String,
@@ -62,8 +65,12 @@ pub struct WorkerConfig {
     pub home: PathBuf,
     /// Variables that plugins may see.
     pub env: BTreeMap<String, String>,
+    /// What plugins are allowed.
+    pub deployment: Deployment,
     /// Program (and arguments) that runs one attempt in a child process: this binary with its hidden verb.
     pub child: Vec<String>,
+    /// Where the key of the secrets is.
+    pub secret_key: KeySource,
     /// How long running attempts may take to end when the worker is told to stop.
     pub drain: Duration,
 }
@@ -135,6 +142,8 @@ struct Shared {
     store: Store,
     scribe: Arc<Scribe>,
     registry: Registry,
+    /// Hides the credentials that all plugins see.
+    mask: Mask,
     wake: Arc<Notify>,
     running: Mutex<BTreeMap<(RunId, TaskIdx), Running>>,
     draining: AtomicBool,
@@ -152,6 +161,7 @@ pub async fn run(
     let id = clock::new_id();
     let shared = Arc::new(Shared {
         id,
+        mask: vault::mask_of(&config.env),
         config,
         store,
         scribe: Arc::default(),

@@ -28,7 +28,7 @@ use tokio::process::{Child, Command as Process};
 
 use context::Files;
 use events::Tail;
-use log::{Log, Mask};
+use log::Log;
 use tree::Tree;
 
 /// How long a program has between SIGTERM and SIGKILL.
@@ -243,7 +243,9 @@ impl Plugin for Command {
     async fn run(&self, ctx: &Ctx, input: Input) -> Result<Output, TaskError> {
         ctx.checkpoint()?;
         let files = Files::prepare(ctx, &input)?;
-        let mask = Mask::new(input.secret_env.iter().filter_map(|name| ctx.env(name)));
+        let mask = ctx
+            .mask
+            .and(input.secret_env.iter().filter_map(|name| ctx.env(name)));
         let log = Arc::new(Log::new(ctx.clone(), mask));
         let status = run_program(ctx, &input, &files, &log).await?;
         judge(status, &files, &log)?;

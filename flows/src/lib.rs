@@ -4,6 +4,7 @@
 //! on S3 or on a file system.
 
 pub mod approval;
+pub mod channels;
 pub mod command;
 #[cfg(feature = "ml")]
 pub mod data_pull;
@@ -15,6 +16,7 @@ pub mod demo;
 pub mod evaluate;
 #[cfg(feature = "ml")]
 pub mod feature_build;
+pub mod http;
 #[cfg(feature = "ml")]
 pub mod lake;
 #[cfg(feature = "ml")]
@@ -23,12 +25,16 @@ pub mod mlflow;
 pub mod mlflow_log;
 #[cfg(feature = "ml")]
 pub mod model;
+pub mod net;
+pub mod notify;
 #[cfg(feature = "ml")]
 pub mod promote;
-#[cfg(all(test, feature = "ml"))]
+pub mod sql;
+#[cfg(test)]
 pub mod testing;
 #[cfg(feature = "ml")]
 pub mod train;
+pub mod wait;
 
 use tidegate_engine::plugin::Registry;
 
@@ -36,7 +42,11 @@ use tidegate_engine::plugin::Registry;
 pub fn registry() -> Registry {
     let light = Registry::default()
         .with(approval::Approval)
-        .with(command::Command);
+        .with(command::Command)
+        .with(http::Http)
+        .with(notify::Notify)
+        .with(sql::Sql)
+        .with(wait::Wait);
     #[cfg(feature = "ml")]
     let light = with_ml(light);
     light

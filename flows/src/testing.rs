@@ -37,6 +37,8 @@ pub struct Seen {
     pub artifacts: Vec<Artifact>,
     /// Ledger entries, in order.
     pub ledger: Vec<(String, Value)>,
+    /// Channels and what they are to be told.
+    pub notices: Vec<(String, Value)>,
     /// Registered versions by model.
     pub models: BTreeMap<String, Vec<ModelVersion>>,
     /// Alias → version, by `(model, alias)`.
@@ -223,6 +225,10 @@ impl Seen {
             HostCall::Artifact { artifact } => {
                 self.artifacts.push(artifact);
                 Value::Null
+            }
+            HostCall::Notify { channel, body } => {
+                self.notices.push((channel, body));
+                json!("00000000-0000-0000-0000-000000000001")
             }
             HostCall::Ledger { kind, data } => {
                 self.ledger.push((kind, data));

@@ -8,7 +8,9 @@ use tidegate_engine::store::flows::Applied;
 use tidegate_engine::{clock, command};
 
 use super::{Ended, Output, Session, page, say_json, target};
+use crate::backend::Backend;
 use crate::failure::{Failure, code};
+use crate::lacking;
 use crate::term::{Cell, Style, Table, say};
 
 /// Arguments of `apply`.
@@ -34,7 +36,8 @@ struct Change {
 
 /// Stores what is new; nothing at all when one of the files does not check.
 pub async fn run(args: Apply, session: &Session) -> Ended {
-    let backend = session.backend().await?;
+    let config = session.config()?;
+    let backend = Backend::open(&config).await?;
     let versions = target::versions(&args.paths, &backend.actor.name, session)?;
     if versions.is_empty() {
         return Err(Failure::usage("there are no flow files under these paths"));
@@ -42,6 +45,7 @@ pub async fn run(args: Apply, session: &Session) -> Ended {
     let mut changes = Vec::new();
     for version in versions {
         let (flow, hash) = (version.flow.name.to_string(), version.hash.clone());
+        lacking::warn_of(&backend.store, &config, &version.flow).await?;
         let applied = command::apply(&backend.store, &backend.actor, version, clock::now()).await?;
         changes.push(Change {
             flow,

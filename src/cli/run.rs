@@ -16,6 +16,7 @@ use tidegate_engine::{clock, duration, embedded};
 use super::{Ended, Output, Session, say_json, target};
 use crate::backend::Backend;
 use crate::failure::{Failure, code};
+use crate::lacking;
 use crate::roles::{Local, Quiet, interrupted, trace};
 use crate::term::{complain, say};
 use crate::watch::{self, Screen, Until, Why, exit_code, tree};
@@ -92,6 +93,7 @@ async fn trigger(backend: &Backend, args: &Run, session: &Session) -> Result<Tri
     let Some((_, flow)) = found else {
         return Err(target::no_flow(&backend.store, &name).await);
     };
+    lacking::warn_of(&backend.store, &session.config()?, &flow).await?;
     let request = Request {
         params: params_of(&flow, &args.param)?,
     };

@@ -64,7 +64,7 @@ pub async fn server(args: Server, session: &Session) -> Ended {
     stop_on_signal(&stop, ENDING)?;
     let mut house = House::new(store, config, stop);
     let url = house.add_web(listener)?;
-    house.add_scheduler();
+    house.add_scheduler(Some(url.clone()))?;
     if args.worker {
         house.add_worker(Some(url.clone()));
     }

@@ -6,8 +6,9 @@ use std::path::Path;
 use super::ConfigError;
 
 /// Variables whose value may stand in a file that `NAME_FILE` names.
-const SECRETS: [&str; 9] = [
+const SECRETS: [&str; 10] = [
     "DATABASE_URL",
+    "TIDEGATE_SECRET_KEY",
     "TIDEGATE_TOKEN",
     "MLFLOW_TRACKING_TOKEN",
     "MLFLOW_TRACKING_PASSWORD",

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tidegate_flows::channels::Channels;
 
 /// All sections.
 #[derive(Clone, Default, Deserialize)]
@@ -17,12 +18,16 @@ pub struct Settings {
     pub web: Web,
     /// `[worker]`
     pub worker: Worker,
+    /// `[http]`
+    pub http: Http,
+    /// `[channels.NAME]`
+    pub channels: Channels,
     /// `[postgres]`
     pub postgres: Postgres,
 }
 
 /// Sections and their keys, for hints about variables.
-pub(super) const KEYS: [(&str, &str); 10] = [
+pub(super) const KEYS: [(&str, &str); 11] = [
     ("database", "url"),
     ("database", "connections"),
     ("web", "bind"),
@@ -33,6 +38,7 @@ pub(super) const KEYS: [(&str, &str); 10] = [
     ("worker", "drain"),
     ("worker", "env"),
     ("postgres", "bin"),
+    ("http", "allow"),
 ];
 
 /// Where the state lives.
@@ -73,6 +79,14 @@ pub const BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80
 pub struct Postgres {
     /// Folder of `initdb` and `postgres`, when they are not to be searched for.
     pub bin: Option<PathBuf>,
+}
+
+/// What plugins may ask that take addresses from flow files.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Places that are not public, and may be asked all the same: `10.0.0.0/8`, `127.0.0.1:5000`, `mlflow.internal`.
+    pub allow: Vec<String>,
 }
 
 /// A worker of this process.

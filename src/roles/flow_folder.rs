@@ -12,6 +12,7 @@ use super::step;
 use crate::backend::Backend;
 use crate::cli::Session;
 use crate::failure::Failure;
+use crate::lacking;
 use crate::term::complain;
 
 /// How often the files are looked at; less often where that takes long.
@@ -96,7 +97,12 @@ impl FlowFolder {
             source: source.text.clone(),
             actor: self.backend.actor.name.clone(),
         };
-        match command::apply(&self.backend.store, &self.backend.actor, version, clock::now()).await? {
+        let flow = version.flow.clone();
+        let applied = command::apply(&self.backend.store, &self.backend.actor, version, clock::now()).await?;
+        if applied != Applied::Unchanged {
+            lacking::warn_of(&self.backend.store, &session.config()?, &flow).await?;
+        }
+        match applied {
             Applied::Created => step(&format!("flow {name} is new")),
             Applied::Changed => step(&format!("flow {name} has a new version")),
             Applied::Unchanged => {}

@@ -75,7 +75,7 @@ impl Local {
             local.stop().await?;
             return Err(Failure::new(code::INTERRUPTED, "interrupted before anything ran"));
         }
-        local.house.add_scheduler();
+        local.house.add_scheduler(None)?;
         local.house.add_worker(None);
         Ok(local)
     }
@@ -84,7 +84,7 @@ impl Local {
     pub async fn start_all(&mut self, bind: Option<SocketAddr>) -> Result<String, Failure> {
         let listener = listen(bind, &self.config).await?;
         let url = self.house.add_web(listener)?;
-        self.house.add_scheduler();
+        self.house.add_scheduler(Some(url.clone()))?;
         self.house.add_worker(Some(url.clone()));
         Ok(url)
     }

@@ -1,7 +1,7 @@
 //! A run as a tree of lines: the run, its task runs, and beneath each what there is to say about it.
 
 use jiff::Timestamp;
-use tidegate_engine::view::{GateResult, Obstacle, Run, TaskRun, Why};
+use tidegate_engine::view::{GateResult, Notice, Obstacle, Run, TaskRun, Why};
 
 use crate::term::{Style, cut, harmless, paint, style_of};
 use crate::words::{distance, short, took};
@@ -92,6 +92,7 @@ pub fn lines_with(run: &Run, why: &Why, now: Timestamp) -> Vec<Line> {
                 }),
         );
     }
+    lines.extend(run.notices.iter().map(untold));
     lines
 }
 
@@ -112,6 +113,18 @@ fn speaks(run: &Run, task: &TaskRun) -> bool {
             task.state.as_str(),
             "blocked" | "ready" | "succeeded" | "cancelled"
         )
+}
+
+/// A notice that did not arrive.
+fn untold(notice: &Notice) -> Line {
+    let style = if notice.state == "dead" {
+        Style::Red
+    } else {
+        Style::Yellow
+    };
+    Line::default()
+        .add("   ", Style::Plain)
+        .add(notice.sentence(), style)
 }
 
 fn head(run: &Run, now: Timestamp) -> Line {

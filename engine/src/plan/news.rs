@@ -71,6 +71,8 @@ pub enum Outcome {
     Unneeded,
     /// Its list has so many items, for each of which it runs. Not an attempt either.
     Expanded { count: u32 },
+    /// The attempt failed, and another could go better from `until` on.
+    FailedUntil { reason: Reason, until: Timestamp },
     /// Its gate asks people. Not an attempt: the plugin never started.
     Asked,
     /// Its gate closed.

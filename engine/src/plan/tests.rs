@@ -656,3 +656,18 @@ fn a_retry_keeps_what_rests_on_nothing_that_runs_again() {
     assert_eq!(kept(&graph, &ends, None).maps, BTreeSet::from([6]));
     assert_eq!(kept(&graph, &ends, Some(6)).maps, BTreeSet::new());
 }
+
+#[test]
+fn a_retry_waits_for_the_instant_that_the_failure_named() {
+    let mut world = World::new(graph(&[vec![]], 2));
+    world.advance(0, Outcome::Claimed);
+    let until = Timestamp::from_second(5_000).unwrap();
+    let reason = Reason::Error;
+    let outcome = Outcome::FailedUntil { reason, until };
+    let plan = advance(world.slice(), &[(0, outcome)], &mut || 0.5).unwrap();
+    assert_eq!(plan.steps[0].due, Some(until));
+    assert_eq!(world.tasks[&0].state, TaskState::Backoff);
+    world.advance(0, Outcome::Claimed);
+    world.advance(0, outcome);
+    assert_eq!(world.run.state, RunState::Failed, "the attempts are used up");
+}

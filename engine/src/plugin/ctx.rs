@@ -18,6 +18,7 @@ use super::host::{
 };
 use super::{MoveTicket, TaskError};
 use crate::id::{Epoch, FlowName, RunId, TaskName, VersionHash};
+use crate::mask::Mask;
 
 /// Which attempt this is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +71,13 @@ pub struct Folders {
     pub checkpoints: PathBuf,
 }
 
+/// What whoever runs Tidegate allows its plugins.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Places that are not public and may be asked by plugins that take addresses from flow files: `10.0.0.0/8`, `name:5000`.
+    pub http_allow: Vec<String>,
+}
+
 /// What a plugin gets: identity, folders, cancellation, and the [`Host`].
 #[derive(Clone)]
 pub struct Ctx {
@@ -81,6 +89,10 @@ pub struct Ctx {
     pub params: BTreeMap<String, Value>,
     /// Environment for the plugin and what it starts: `MLFLOW_*`, `AWS_*`, … and the task's `env`. Plugins never read the process's own.
     pub env: BTreeMap<String, String>,
+    /// What the deployment allows.
+    pub deployment: Deployment,
+    /// Hides the secrets that the attempt was given; the worker hides them in all that it is told.
+    pub mask: Mask,
     cancel: CancellationToken,
     host: Arc<dyn Host>,
 }
@@ -93,6 +105,8 @@ impl Ctx {
             folders,
             params: BTreeMap::new(),
             env: BTreeMap::new(),
+            deployment: Deployment::default(),
+            mask: Mask::default(),
             cancel,
             host,
         }
@@ -223,6 +237,15 @@ impl Ctx {
     pub async fn abandon_move(&self, wanted: &AliasMove) -> Result<(), HostError> {
         self.call(HostCall::AbandonMove {
             wanted: wanted.clone(),
+        })
+        .await
+    }
+
+    /// Leaves something to tell a channel; a courier delivers it, at least once. Answers the notice's id.
+    pub async fn notify(&self, channel: &str, body: Value) -> Result<String, HostError> {
+        self.call(HostCall::Notify {
+            channel: channel.to_owned(),
+            body,
         })
         .await
     }

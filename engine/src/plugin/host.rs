@@ -122,6 +122,8 @@ pub enum HostCall {
     AbandonMove { wanted: AliasMove },
     /// → `null`: records a file of this attempt.
     Artifact { artifact: Artifact },
+    /// → the notice's id: something to tell a channel, once per task run; a courier delivers it.
+    Notify { channel: String, body: Value },
     /// → `null`: appends to the ledger in the name of this task run.
     Ledger { kind: String, data: Value },
 }

@@ -60,6 +60,11 @@ pub(super) fn all(id: Uuid, retention: Duration) -> Vec<Duty> {
             (SECONDS(1), |seen| seen.running),
             |store, now| async move { store.time_out_runs(now).await },
         ),
+        Duty::new(
+            "tell overdue",
+            (SECONDS(5), |seen| seen.running),
+            |store, now| async move { store.tell_overdue(now).await },
+        ),
         Duty::new("expire", (PROMPT, |seen| seen.late), |store, now| async move {
             store.expire_approvals(now).await
         }),

@@ -60,6 +60,7 @@ fn flow(name: &str, cron: &str) -> Flow {
         expected: None,
         overlap: Overlap::Skip,
         max_active: 1,
+        notify: Vec::new(),
         schedules: vec![schedule("s", cron)],
         params: indexmap::IndexMap::new(),
         vars: BTreeMap::new(),
@@ -591,7 +592,9 @@ async fn nothing_to_do_is_asked_about_three_times_a_second_at_most() {
         slots: 2,
         home: home.path().to_owned(),
         env: BTreeMap::new(),
+        deployment: crate::plugin::Deployment::default(),
         child: Vec::new(),
+        secret_key: crate::secrets::KeySource::Given(String::new()),
         drain: Duration::ZERO,
     };
     let (store, bell) = (site.store.clone(), site.store.workers_bell());

@@ -6,6 +6,7 @@ mod fit;
 mod names;
 mod schedule;
 mod seal;
+mod secret;
 mod syntax;
 mod tasks;
 mod whole;
@@ -120,6 +121,7 @@ impl<'d> Checker<'d> {
             overlap,
             max_active,
             schedules,
+            notify: raw.notify,
             params,
             vars,
             files,

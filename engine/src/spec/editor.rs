@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::raw::{MISSED, OVERLAPS, PARAM_TYPES, RUN_IFS};
-use crate::graph::{MAX_ITEMS, MOST_URGENT};
+use crate::graph::{MAX_ITEMS, MOST_URGENT, Moment};
 use crate::plugin::Registry;
 
 /// JSON Schema (2020-12) of a flow file with the plugins of `registry`. An editor's help, not the check: where a value is
@@ -18,6 +18,7 @@ pub fn json_schema(registry: &Registry) -> Value {
         "properties": {
             "flow": flow(),
             "schedule": {"type": "array", "items": schedule()},
+            "notify": {"type": "array", "items": notify()},
             "params": {"type": "object", "additionalProperties": param()},
             "vars": {"type": "object", "description": "Constants; \"${TIDEGATE_VAR_X}\" is read when the flow is applied"},
             "tasks": {"type": "object", "minProperties": 1, "additionalProperties": task(registry)},
@@ -74,6 +75,17 @@ fn schedule() -> Value {
             "missed": {"enum": MISSED, "default": "latest"},
             "missed_window": duration("Older ticks are never made up for"),
             "params": {"type": "object", "description": "Params of the runs it makes"},
+        }),
+    )
+}
+
+fn notify() -> Value {
+    let moments = Moment::ALL.map(Moment::as_str);
+    table(
+        &["on", "to"],
+        json!({
+            "on": {"type": "array", "items": {"enum": moments}, "description": "What of a run is told"},
+            "to": text("A channel of tidegate.toml"),
         }),
     )
 }

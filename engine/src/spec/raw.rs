@@ -1,6 +1,7 @@
 //! The parts of a flow file as decoded: types are right, what they name is not yet looked up.
 
 mod gate;
+mod notify;
 mod param;
 mod task;
 
@@ -11,7 +12,7 @@ use toml::de::DeTable;
 
 use super::decode::{Doc, Node, Section, Text};
 use super::diagnostic::Problem;
-use crate::graph::{DomDow, Missed, Overlap};
+use crate::graph::{DomDow, Missed, Notify, Overlap};
 
 pub(super) use param::{RawParam, TYPES as PARAM_TYPES, decode_given};
 pub(super) use task::{RUN_IFS, RawTask};
@@ -20,6 +21,7 @@ pub(super) use task::{RUN_IFS, RawTask};
 pub(super) struct Raw<'d> {
     pub head: Head,
     pub schedules: Vec<RawSchedule<'d>>,
+    pub notify: Vec<Notify>,
     pub params: Vec<RawParam>,
     pub vars: Vec<(Text, Node<'d>)>,
     pub tasks: Vec<RawTask<'d>>,
@@ -51,7 +53,7 @@ pub(super) struct RawSchedule<'d> {
     pub params: Option<Section<'d>>,
 }
 
-pub(super) const ROOT_KEYS: [&str; 5] = ["flow", "schedule", "params", "vars", "tasks"];
+pub(super) const ROOT_KEYS: [&str; 6] = ["flow", "schedule", "notify", "params", "vars", "tasks"];
 const FLOW_KEYS: [&str; 9] = [
     "name",
     "description",
@@ -94,6 +96,11 @@ pub(super) fn decode<'d>(doc: Doc<'d>, root: &'d DeTable<'d>) -> Raw<'d> {
     let head = head(&root);
     let tasks = tasks(&root, (entries("tasks", "[tasks]").collect(), head.priority));
     Raw {
+        notify: root
+            .tables("notify")
+            .into_iter()
+            .filter_map(|node| notify::decode(doc, node, head.expected.is_some()))
+            .collect(),
         head,
         schedules: root
             .tables("schedule")

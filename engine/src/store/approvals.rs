@@ -20,8 +20,10 @@ use super::advance::Report;
 use super::claim::Claim;
 use super::ledger::{self, Entry};
 use super::locked::{Details, LockedRun};
+use super::notices::{self, Telling};
 use super::{Result, Store, StoreError, pg};
 use crate::gate::{ApprovalSpec, Evidence, JudgedRule, OnExpire};
+use crate::graph::Moment;
 use crate::id::{RunId, TaskIdx};
 use crate::plan::Outcome;
 use crate::state::Reason;
@@ -115,6 +117,14 @@ pub(super) async fn record(
     let asked = ask.filter(|_| waits);
     if let Some(ask) = asked {
         insert(conn, (report, ask), now).await?;
+        let telling = Telling {
+            flow: &run.flow,
+            run: run.id,
+            moment: Moment::Waiting,
+            which: format!(" {}", ask.id),
+            body: json!({ "approval": ask.id, "task": ask.evidence.task }),
+        };
+        notices::tell(conn, telling, now).await?;
     }
     sqlx::query(
         "insert into gate_result (run, idx, epoch, opening, rules, approval, at)

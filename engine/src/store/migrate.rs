@@ -30,6 +30,16 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../../migrations/0030_create_parking.sql"),
     },
     Migration {
+        number: 31,
+        name: "create_secret",
+        sql: include_str!("../../../migrations/0031_create_secret.sql"),
+    },
+    Migration {
+        number: 32,
+        name: "create_notice",
+        sql: include_str!("../../../migrations/0032_create_notice.sql"),
+    },
+    Migration {
         number: 40,
         name: "rank_ready_and_add_pools",
         sql: include_str!("../../../migrations/0040_rank_ready_and_add_pools.sql"),

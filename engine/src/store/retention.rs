@@ -87,7 +87,8 @@ impl Store {
         .bind(KEYS)
         .fetch_one(self.pool())
         .await?;
-        Ok(sqlx::Row::try_get::<i64, _>(&swept, 0)? as usize)
+        let swept = sqlx::Row::try_get::<i64, _>(&swept, 0)? as usize;
+        Ok(swept + self.sweep_notices(now).await?)
     }
 }
 

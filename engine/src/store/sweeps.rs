@@ -1,10 +1,15 @@
 //! What time and newer runs do to approvals. The scheduler calls these; each may run anywhere, any number of times at once.
 
 use jiff::Timestamp;
+use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::approvals::{self, Close};
+use super::notices::{self, Telling};
 use super::{Result, Store, pg};
+use crate::graph::Moment;
+use crate::id::{RunId, VersionHash};
 
 /// Approvals that one sweep looks at.
 const BATCH: i64 = 200;
@@ -20,6 +25,31 @@ const OVERTAKEN: &str = "select a.id from approval a join run own on own.id = a.
          and case when newer.version = own.version then g.idx = a.idx
                   else v.definition -> 'graph' -> g.idx ->> 'name' = a.task end)
      order by a.id limit $1";
+
+/// Tells those who were told of the question, in the transaction that notes the reminder.
+async fn remind(store: &Store, conn: &mut PgConnection, now: Timestamp) -> Result<usize> {
+    let rows: Vec<(Uuid, Uuid, String, String)> = sqlx::query_as(
+        "update approval a set reminded_at = $1 from run r
+         where r.id = a.run and a.state = 'open' and coalesce(a.reminded_at, a.asked_at) + a.remind <= $1
+           and a.expires_at > clock_timestamp()
+         returning a.id, a.run, a.task, r.version",
+    )
+    .bind(pg(now))
+    .fetch_all(&mut *conn)
+    .await?;
+    for (id, run, task, version) in &rows {
+        let flow = store.definition(conn, &VersionHash(version.clone())).await?;
+        let telling = Telling {
+            flow: &flow,
+            run: RunId(*run),
+            moment: Moment::Waiting,
+            which: format!(" {id} reminded {now}"),
+            body: json!({ "approval": id, "task": task, "reminder": true }),
+        };
+        notices::tell(conn, telling, now).await?;
+    }
+    Ok(rows.len())
+}
 
 impl Store {
     /// Closes open approvals whose time is over: `rejected` or `failed`, reason `expired`, as their gate says. Answers how many.
@@ -44,14 +74,12 @@ impl Store {
 
     /// Brings up again what has been open for its `remind`, and each time that passes anew. Answers how many.
     pub async fn remind_approvals(&self, now: Timestamp) -> Result<usize> {
-        let reminded = sqlx::query(
-            "update approval set reminded_at = $1
-             where state = 'open' and coalesce(reminded_at, asked_at) + remind <= $1 and expires_at > clock_timestamp()",
-        )
-        .bind(pg(now))
-        .execute(self.pool())
-        .await?;
-        Ok(reminded.rows_affected() as usize)
+        let store = self.clone();
+        self.transact(move |conn| {
+            let store = store.clone();
+            Box::pin(async move { remind(&store, conn, now).await })
+        })
+        .await
     }
 
     async fn close_all(&self, ids: Vec<Uuid>, how: Close, now: Timestamp) -> Result<usize> {

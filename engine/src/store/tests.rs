@@ -7,7 +7,9 @@
 )]
 
 mod maps;
+mod notices;
 mod parking;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -74,6 +76,7 @@ pub(crate) fn flow(tasks: Vec<Task>) -> Flow {
         expected: None,
         overlap: Overlap::Skip,
         max_active: 1,
+        notify: Vec::new(),
         schedules: Vec::new(),
         params: indexmap::IndexMap::new(),
         vars: BTreeMap::new(),

@@ -1,5 +1,6 @@
 //! Splits a text into plain pieces and expressions, and finds the names an expression refers to.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde_json::Value;
@@ -9,6 +10,23 @@ use super::parts::{Expression, Parsed, Piece, Reference, Step, TemplateError};
 /// Whether a text holds anything to evaluate or to refuse.
 pub fn has_expression(text: &str) -> bool {
     text.contains("{{") || text.contains("{%") || text.contains("{#")
+}
+
+/// The secrets that the texts of a value name.
+pub fn secrets_in(value: &Value) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    match value {
+        Value::String(text) if text.contains("secrets") => {
+            let parsed = parse(text).unwrap_or_default();
+            let references = parsed.expressions().flat_map(|expression| &expression.references);
+            let secrets = references.filter(|reference| reference.key(0) == Some("secrets"));
+            names.extend(secrets.filter_map(|reference| reference.key(1).map(str::to_owned)));
+        }
+        Value::Array(items) => names.extend(items.iter().flat_map(secrets_in)),
+        Value::Object(map) => names.extend(map.values().flat_map(secrets_in)),
+        _ => {}
+    }
+    names
 }
 
 /// Splits a text at its `{{ … }}`. Errors: statements, comments, calls, an expression that does not end.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::Notice;
 use crate::gate::JudgedRule;
 
 /// A run as lists show it.
@@ -68,6 +69,9 @@ pub struct Run {
     /// Its task runs, in the order of the flow file. Behind a map come its items, 100 at most, first those that are under way or went
     /// wrong.
     pub tasks: Vec<TaskRun>,
+    /// What somebody should have been told of it and was not, at least not yet.
+    #[serde(default)]
+    pub notices: Vec<Notice>,
 }
 
 /// A task run.

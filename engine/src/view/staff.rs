@@ -75,3 +75,18 @@ pub struct Person {
     /// Since when it may not sign in.
     pub disabled_at: Option<Timestamp>,
 }
+
+/// A secret, without its value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Secret {
+    /// Name.
+    pub name: String,
+    /// Id of the key it is sealed with.
+    pub key: String,
+    /// When it was set first.
+    pub created_at: Timestamp,
+    /// When it was set last.
+    pub updated_at: Timestamp,
+    /// Who set it last.
+    pub updated_by: String,
+}

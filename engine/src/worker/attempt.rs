@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::scope::{run_time, scope};
+use super::vault::{self, Vault};
 use super::{Shared, Stop, StopSwitch, child, gate, inside, leftovers};
 use crate::clock;
 use crate::graph::Flow;
@@ -48,6 +50,7 @@ pub(super) struct Attempting<'a> {
     pub around: Surroundings,
     /// What `{{ … }}` may name.
     pub scope: Value,
+    pub vault: Vault,
 }
 
 /// Runs one attempt. `None`: its lease is gone, there is nobody to tell.
@@ -70,7 +73,9 @@ pub(super) async fn run(
         shared.scribe.forget(holder);
         return None;
     };
-    if let (Some(text), Outcome::Failed { .. }) = (report.message.clone(), report.outcome) {
+    if let (Some(text), Outcome::Failed { .. } | Outcome::FailedUntil { .. }) =
+        (report.message.clone(), report.outcome)
+    {
         let level = Level::Error;
         let said = Emission::Log { level, text };
         shared.scribe.take_in(holder, said, clock::now());
@@ -93,23 +98,23 @@ async fn go(
             around.map_err(|e| TaskError::retry_chain(&e))?
         }
     };
-    let attempting = Attempting {
+    let mut attempting = Attempting {
         shared,
         claim,
         stop,
         scope: scope(claim, &around),
         around,
+        vault: Vault::default(),
     };
     if let Some(end) = attempting.before()? {
         return Ok(end);
     }
-    match &claim.task().gate {
+    attempting.vault = vault::open(shared, claim.task()).await?;
+    let ended = match &claim.task().gate {
         Some(gate) => gate::pass(&attempting, gate).await,
-        None => {
-            let prepared = attempting.prepare().await?;
-            attempting.run(prepared).await.map(End::Outputs)
-        }
-    }
+        None => attempting.plainly().await,
+    };
+    ended.map_err(|error| vault::hide_error(&attempting.vault.mask, error))
 }
 
 /// What to report of a result, seen with why the attempt was told to stop. `None`: fenced.
@@ -166,6 +171,11 @@ fn failure(error: TaskError, stop: Option<Stop>) -> (Outcome, String) {
         ),
         (Some(Stop::Requested), _) => (Outcome::Stopped, message),
         (Some(Stop::Drained), _) => (Outcome::Released, message),
+        (_, TaskError::Later { after, .. }) => {
+            let until = clock::now().checked_add(after).unwrap_or(Timestamp::MAX);
+            let reason = Reason::Error;
+            (Outcome::FailedUntil { reason, until }, message)
+        }
         // Where nobody is asked, another try starts from what the world is by then.
         (_, TaskError::Retry { .. } | TaskError::WorldMoved { .. }) => (failed(Reason::Error, true), message),
         (_, TaskError::Cancelled | TaskError::Parked(_)) => (Outcome::Stopped, message),
@@ -185,23 +195,36 @@ pub(super) struct Prepared {
 }
 
 impl Attempting<'_> {
+    /// Runs the plugin, no gate being there.
+    async fn plainly(&self) -> Result<End, TaskError> {
+        let prepared = self.prepare().await?;
+        self.run(prepared).await.map(End::Outputs)
+    }
+
     /// Renders the input and lays out the folders.
     pub async fn prepare(&self) -> Result<Prepared, TaskError> {
         let Self {
             shared, claim, stop, ..
         } = self;
         let task = claim.task();
-        let input = template::render_value(&task.with, &self.scope).map_err(|e| TaskError::fail_chain(&e))?;
+        let scope = self.vault.unlock(&self.scope);
+        let input = template::render_value(&task.with, &scope).map_err(|e| TaskError::fail_chain(&e))?;
         let folders = folders(shared, claim);
         if needs_folders(shared, claim) {
             let made = lay_out(&folders, &claim.flow, &task.files).await;
             made.map_err(TaskError::retry)?;
         }
         let attempt = identity(claim, &self.around);
-        let host: Arc<dyn Host> = Arc::new(super::host::StoreHost::new(shared, claim));
+        let host: Arc<dyn Host> = Arc::new(super::host::StoreHost::new(
+            shared,
+            claim,
+            self.vault.mask.clone(),
+        ));
         let mut ctx = Ctx::new(attempt, folders, stop.token.clone(), host);
         ctx.params = self.around.facts.params.clone();
-        ctx.env = environment(shared, &task.env, &self.scope)?;
+        ctx.env = environment(shared, &task.env, &scope)?;
+        ctx.mask = self.vault.mask.clone();
+        ctx.deployment = shared.config.deployment.clone();
         Ok(Prepared {
             input,
             ctx,
@@ -230,11 +253,13 @@ impl Attempting<'_> {
         serde_json::from_value(self.call(prepared).await?).map_err(TaskError::fail)
     }
 
+    /// What the plugin answers, without what must not be seen.
     async fn call(&self, prepared: Prepared) -> Result<Value, TaskError> {
-        match self.claim.task().isolation {
+        let answered = match self.claim.task().isolation {
             Isolation::Process => child::run(self.shared, self.claim, prepared, self.stop).await,
             Isolation::Inline => inline(self.shared, self.claim, prepared, self.stop).await,
-        }
+        };
+        answered.map(|answer| self.vault.mask.hide_value(answer))
     }
 }
 

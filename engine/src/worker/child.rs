@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
 use super::attempt::{Prepared, late};
@@ -109,6 +109,8 @@ async fn talk(
         folders: ctx.folders.clone(),
         params: ctx.params.clone(),
         env: ctx.env.clone(),
+        deployment: ctx.deployment.clone(),
+        hidden: ctx.mask.values().to_vec(),
     };
     writer.send(&ToChild::Start(Box::new(start))).await.ok()?;
     let mut told = false;
@@ -140,33 +142,53 @@ async fn talk(
     }
 }
 
-/// Takes the child's standard output into the log, line by line, whatever it is.
-async fn read_log(out: impl AsyncRead + Unpin, ctx: Ctx, level: Level) {
-    let mut out = BufReader::with_capacity(LINE_CAP, out);
-    let mut line = Vec::new();
-    loop {
-        let Ok(buffer) = out.fill_buf().await else { return };
-        if buffer.is_empty() {
-            break;
-        }
-        let end = buffer.iter().position(|b| *b == b'\n');
-        let room = LINE_CAP.saturating_sub(line.len()).max(1);
-        let take = end.unwrap_or(buffer.len()).min(room);
-        line.extend_from_slice(&buffer[..take]);
-        let complete = end == Some(take);
-        out.consume(take + usize::from(complete));
-        if complete || line.len() >= LINE_CAP {
-            let rest = if complete {
-                Vec::new()
-            } else {
-                line.split_off(whole(&line))
+/// Takes the child's standard output into the log, line by line, whatever it is. Secrets are hidden before it is cut into lines.
+async fn read_log(mut out: impl AsyncRead + Unpin, ctx: Ctx, level: Level) {
+    let (mut flow, mut lines) = (ctx.mask.flow(), Lines::default());
+    let mut say = |text: String| ctx.log(level, text);
+    let mut chunk = vec![0; LINE_CAP];
+    while let Ok(count @ 1..) = out.read(&mut chunk).await {
+        lines.feed(&flow.feed(&chunk[..count]), &mut say);
+    }
+    lines.feed(&flow.end(), &mut say);
+    lines.end(&mut say);
+}
+
+/// Cuts bytes into lines of at most [`LINE_CAP`] bytes.
+#[derive(Default)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    fn feed(&mut self, bytes: &[u8], say: &mut impl FnMut(String)) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, complete) = match piece.strip_suffix(b"\n") {
+                Some(text) => (text, true),
+                None => (piece, false),
             };
-            ctx.log(level, String::from_utf8_lossy(&line).into_owned());
-            line = rest;
+            self.take(text, say);
+            if complete {
+                say(String::from_utf8_lossy(&self.0).into_owned());
+                self.0.clear();
+            }
         }
     }
-    if !line.is_empty() {
-        ctx.log(level, String::from_utf8_lossy(&line).into_owned());
+
+    /// What does not fit into the line goes out before it.
+    fn take(&mut self, mut text: &[u8], say: &mut impl FnMut(String)) {
+        while self.0.len() + text.len() > LINE_CAP {
+            let (fits, rest) = text.split_at(LINE_CAP - self.0.len());
+            self.0.extend_from_slice(fits);
+            let left = self.0.split_off(whole(&self.0));
+            say(String::from_utf8_lossy(&self.0).into_owned());
+            (self.0, text) = (left, rest);
+        }
+        self.0.extend_from_slice(text);
+    }
+
+    fn end(&mut self, say: &mut impl FnMut(String)) {
+        if !self.0.is_empty() {
+            say(String::from_utf8_lossy(&self.0).into_owned());
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::pipe::{Reader, Start, ToChild, ToWorker, Writer};
 use super::tree::Mark;
 use super::{lock, tree};
+use crate::mask::Mask;
 use crate::plugin::{Ctx, Emission, ErasedPlugin, Host, HostCall, HostError, Registry, TaskError};
 
 type Questions = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Result<Value, HostError>>>>>;
@@ -144,6 +145,8 @@ async fn run(
     let mut ctx = Ctx::new(start.attempt, start.folders, cancel, host);
     ctx.params = start.params;
     ctx.env = start.env;
+    ctx.deployment = start.deployment;
+    ctx.mask = Mask::new(start.hidden);
     let task = tokio::spawn(async move { act(plugin.as_ref(), (&ctx, start.input), start.preview).await });
     task.await
         .unwrap_or_else(|error| Err(TaskError::fail(format_args!("the plugin panicked: {error}"))))

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-use crate::plugin::{Attempt, Emission, Folders, HostCall, HostError, TaskError};
+use crate::plugin::{Attempt, Deployment, Emission, Folders, HostCall, HostError, TaskError};
 
 /// From the worker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub(super) struct Start {
     pub folders: Folders,
     pub params: BTreeMap<String, Value>,
     pub env: BTreeMap<String, String>,
+    pub deployment: Deployment,
+    /// Values that must not be seen.
+    pub hidden: Vec<String>,
 }
 
 /// From the child.

@@ -10,6 +10,7 @@ mod conditions;
 mod ends;
 mod gates;
 mod maps;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,8 +30,9 @@ use super::{WorkerConfig, inside, tree};
 use crate::clock;
 use crate::graph::{Flow, Graph, OnWorkerLost, Overlap, Task};
 use crate::id::{FlowName, RunId, TaskName, VersionHash};
-use crate::plugin::{Ctx, Isolation, Parking, Plugin, Registry, TaskError, WaitsFor};
+use crate::plugin::{Ctx, Deployment, Isolation, Parking, Plugin, Registry, TaskError, WaitsFor};
 use crate::retry::RetryPolicy;
+use crate::secrets::KeySource;
 use crate::state::Reason;
 use crate::state::run::RunState;
 use crate::store::flows::NewVersion;
@@ -84,6 +86,10 @@ async fn act(ctx: &Ctx, script: Script) -> Result<Said, TaskError> {
         },
         "sleep" => Err(parked(1, Duration::from_secs(3600))),
         "huge" => said("x".repeat(2 << 20)),
+        "leak" | "leak_fail" | "leak_panic" | "leak_park" => {
+            secrets::act(ctx, &script).await?;
+            said(script.text)
+        }
         _ => ends::act(ctx, &script).await.and_then(|()| said(String::new())),
     }
 }
@@ -196,7 +202,9 @@ fn config(home: PathBuf) -> WorkerConfig {
         slots: 4,
         home,
         env: BTreeMap::new(),
+        deployment: Deployment::default(),
         child: child.map(String::from).to_vec(),
+        secret_key: KeySource::Given("7".repeat(64)),
         drain: Duration::ZERO,
     }
 }
@@ -222,6 +230,7 @@ async fn prepare_at(url: &str, tasks: Vec<Task>) -> (Store, tempfile::TempDir) {
         expected: None,
         overlap: Overlap::Skip,
         max_active: 9,
+        notify: Vec::new(),
         schedules: Vec::new(),
         params: indexmap::IndexMap::new(),
         vars: BTreeMap::from([("greeting".to_owned(), json!("hello"))]),

@@ -2,42 +2,12 @@
 
 use std::sync::Mutex;
 
+use tidegate_engine::mask::Mask;
 use tidegate_engine::plugin::{Ctx, Level};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Longest line that is kept, in bytes.
 const CAP: usize = 64 << 10;
-
-/// Replaces secrets by `***`.
-#[derive(Debug, Clone, Default)]
-pub struct Mask {
-    secrets: Vec<String>,
-}
-
-impl Mask {
-    /// Hides these values, and each line of those that have several. Values under four characters can't be hidden.
-    pub fn new<'a>(values: impl Iterator<Item = &'a str>) -> Self {
-        let mut secrets: Vec<String> = values
-            .flat_map(|value| std::iter::once(value).chain(value.lines()))
-            .map(|part| part.trim().to_owned())
-            .filter(|part| part.len() >= 4)
-            .collect();
-        secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
-        Self { secrets }
-    }
-
-    /// The text without the secrets.
-    pub fn hide(&self, text: &str) -> String {
-        self.secrets
-            .iter()
-            .fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
-    }
-
-    /// Whether the text holds a secret.
-    pub fn finds(&self, text: &str) -> bool {
-        self.secrets.iter().any(|secret| text.contains(secret))
-    }
-}
 
 /// Writes a program's output to the task's log.
 pub struct Log {
@@ -67,25 +37,25 @@ impl Log {
 
     /// Reads a pipe to its end.
     pub async fn pump(self: std::sync::Arc<Self>, mut pipe: impl AsyncRead + Unpin, level: Level) {
-        let mut lines = Lines::default();
+        let (mut flow, mut lines) = (self.mask.flow(), Lines::default());
         let mut chunk = vec![0; 32 << 10];
         loop {
             match pipe.read(&mut chunk).await {
                 Ok(0) | Err(_) => break,
-                Ok(count) => lines.feed(&chunk[..count], &mut |text| self.line(level, text)),
+                Ok(count) => lines.feed(&flow.feed(&chunk[..count]), &mut |text| self.line(level, text)),
             }
             tokio::task::yield_now().await;
         }
+        lines.feed(&flow.end(), &mut |text| self.line(level, text));
         lines.end(&mut |text| self.line(level, text));
     }
 
     fn line(&self, level: Level, text: &str) {
-        let text = self.mask.hide(text);
         if !text.trim().is_empty() {
             *self
                 .last
                 .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(text.clone());
+                .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(text.to_owned());
         }
         self.ctx.log(level, text);
     }

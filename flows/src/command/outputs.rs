@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use tidegate_engine::plugin::{Ctx, TaskError};
 
 use super::context::Files;
-use super::log::Mask;
 use super::{Input, OutputType};
+use tidegate_engine::mask::Mask;
 
 const MAX: u64 = 1 << 20;
 

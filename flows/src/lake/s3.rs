@@ -154,6 +154,25 @@ pub async fn list(
     Ok((folders, files))
 }
 
+/// How large an object is; `None`: it does not exist.
+pub async fn size(client: &Client, bucket: &str, key: &str) -> Result<Option<u64>, LakeError> {
+    match client.head_object().bucket(bucket).key(key).send().await {
+        Ok(head) => Ok(Some(
+            head.content_length()
+                .and_then(|size| u64::try_from(size).ok())
+                .unwrap_or(0),
+        )),
+        Err(refused)
+            if refused
+                .as_service_error()
+                .is_some_and(|error| error.is_not_found()) =>
+        {
+            Ok(None)
+        }
+        Err(refused) => Err(error("look at", bucket, key, &refused)),
+    }
+}
+
 /// An object, or the bytes of it that `range` (`bytes=0-9`) names.
 pub async fn get(
     client: &Client,

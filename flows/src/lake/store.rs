@@ -120,6 +120,25 @@ impl Store {
         }
     }
 
+    /// How large a file is; `None`: it is not there.
+    pub async fn size(&self, key: &str) -> Result<Option<u64>, LakeError> {
+        match self {
+            Self::Folder(root) => {
+                let path = root.join(key);
+                match tokio::fs::metadata(&path).await {
+                    Ok(meta) => Ok(Some(meta.len())),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(LakeError::file(path.display().to_string(), error)),
+                }
+            }
+            Self::S3 {
+                client,
+                bucket,
+                prefix,
+            } => s3::size(client, bucket, &format!("{prefix}{key}")).await,
+        }
+    }
+
     /// All of a file.
     pub async fn get(&self, key: &str) -> Result<Bytes, LakeError> {
         match self {

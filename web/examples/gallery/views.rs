@@ -193,6 +193,7 @@ fn facts(summary: RunSummary, tasks: Vec<TaskRun>) -> run::Facts {
     };
     run::Facts {
         run: Run {
+            notices: Vec::new(),
             summary,
             params: json!({"window_days": 30}),
             tasks,

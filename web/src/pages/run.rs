@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tidegate_engine::clock;
 use tidegate_engine::command;
-use tidegate_engine::view::{LogLine, MetricSeries, Run, TaskRun};
+use tidegate_engine::view::{LogLine, MetricSeries, Notice, Run, TaskRun};
 use uuid::Uuid;
 
 use super::readable::{self, Row};
@@ -70,6 +70,7 @@ pub struct RunPage {
     graph: Drawn,
     tasks: Vec<TaskRow>,
     asks: Vec<Ask>,
+    untold: Vec<String>,
     lines: Vec<LineRow>,
     names: Vec<String>,
     task: String,
@@ -109,6 +110,7 @@ impl RunPage {
             waited: waited.map(duration),
             retry_of: summary.retry_of.map(|id| (id, short_id(id))),
             params: readable::rows(&run.params),
+            untold: run.notices.iter().map(Notice::sentence).collect(),
             graph: graph::draw(&nodes(&run.tasks)),
             tasks: run
                 .tasks

@@ -171,7 +171,9 @@ impl Bench {
             slots: 2,
             home: home.path().to_owned(),
             env: BTreeMap::new(),
+            deployment: tidegate_engine::plugin::Deployment::default(),
             child: Vec::new(),
+            secret_key: tidegate_engine::secrets::KeySource::Given(String::new()),
             drain: Duration::ZERO,
         };
         let plugins = (store.clone(), Registry::default().with(Give));

@@ -6,6 +6,7 @@ use super::super::decode::{Text, kind};
 use super::super::diagnostic::Problem;
 use super::super::raw::RawTask;
 use super::names::Names;
+use super::secret;
 use super::tasks::{Edge, TaskCheck};
 use crate::graph::MAX_ITEMS;
 use crate::schema::{self, Found};
@@ -37,7 +38,7 @@ impl TaskCheck<'_, '_> {
             }
             return;
         };
-        self.references_in(node, edges);
+        self.references_in(node, edges, secret::nowhere);
         if self.task.gate.is_some() {
             let message = format!(
                 "task `{}` runs for each item of a list, but a gate is asked once",

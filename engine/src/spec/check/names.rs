@@ -17,7 +17,7 @@ use crate::schema::{self, Found};
 use crate::template::{Reference, Step};
 
 /// The names at the top.
-const ROOTS: [&str; 4] = ["params", "vars", "tasks", "run"];
+const ROOTS: [&str; 5] = ["params", "vars", "tasks", "run", "secrets"];
 
 /// The name of what a task with `for_each` runs for; there alone it means something.
 const ITEM: &str = "item";
@@ -75,6 +75,8 @@ pub(super) fn scope_of(
             "id": text, "flow": text, "version": text, "trigger": text, "time": text,
             "scheduled_for": {"type": ["string", "null"]},
         }},
+        // Which there are is known to the database only.
+        "secrets": {"type": "object", "additionalProperties": text},
     })
 }
 

@@ -6,18 +6,21 @@ use std::ops::Range;
 use serde_json::{Value, json};
 use toml::de::{DeTable, DeValue};
 
-use super::super::decode::{Node, Text};
+use super::super::decode::{Doc, Node, Text};
 use super::super::diagnostic::Problem;
 use super::super::raw::RawTask;
 use super::super::vars::PREFIX;
 use super::fit::{Fitter, Place, missing};
 use super::names::{Facts, Names};
 use super::seal::{named_files, seal};
-use super::{Checker, each, whole};
+use super::{Checker, each, secret, whole};
 use crate::graph::{RunIf, Task};
 use crate::id::TaskIdx;
 use crate::plugin::{ErasedPlugin, Objection};
-use crate::template::{Reference, TemplateError, has_expression, parse, parse_expression};
+use crate::template::{Expression, Reference, TemplateError, has_expression, parse, parse_expression};
+
+/// Notes secrets that stand where they must not.
+pub(super) type JudgeSecrets = fn(Doc<'_>, &Text, &Expression);
 
 /// A need and the place it comes from.
 pub(super) struct Edge {
@@ -84,10 +87,10 @@ impl<'d> TaskCheck<'_, 'd> {
         self.plugin_and_input();
         self.texts_without_null();
         if let Some(node) = self.task.with {
-            self.references_in(node, &mut edges);
+            self.references_in(node, &mut edges, secret::plain);
         }
         for (_, value) in &self.task.env {
-            self.references(value, &mut edges);
+            self.all_references(value, &mut edges, secret::plain);
         }
         // These two come before there is an item.
         let head = TaskCheck { item: None, ..*self };
@@ -213,24 +216,35 @@ impl<'d> TaskCheck<'_, 'd> {
     }
 
     /// Every text below a value.
-    pub(super) fn references_in(&self, node: Node<'d>, edges: &mut Vec<Edge>) {
+    pub(super) fn references_in(&self, node: Node<'d>, edges: &mut Vec<Edge>, judge_secrets: JudgeSecrets) {
         match node.get_ref() {
             DeValue::String(text) if has_expression(text) || text.contains("${") => {
-                self.references(
-                    &Text {
-                        value: text.to_string(),
-                        span: node.span(),
-                    },
-                    edges,
-                );
+                let text = Text {
+                    value: text.to_string(),
+                    span: node.span(),
+                };
+                self.all_references(&text, edges, judge_secrets);
             }
-            DeValue::Array(items) => items.iter().for_each(|item| self.references_in(item, edges)),
-            DeValue::Table(table) => table.values().for_each(|item| self.references_in(item, edges)),
+            DeValue::Array(items) => {
+                for item in items.iter() {
+                    self.references_in(item, edges, judge_secrets);
+                }
+            }
+            DeValue::Table(table) => {
+                for item in table.values() {
+                    self.references_in(item, edges, judge_secrets);
+                }
+            }
             _ => {}
         }
     }
 
+    /// The references of a text that is seen by more than the plugin.
     fn references(&self, text: &Text, edges: &mut Vec<Edge>) {
+        self.all_references(text, edges, secret::nowhere);
+    }
+
+    fn all_references(&self, text: &Text, edges: &mut Vec<Edge>, judge_secrets: JudgeSecrets) {
         let doc = self.checker.doc;
         if let Some(at) = text
             .value
@@ -250,8 +264,11 @@ impl<'d> TaskCheck<'_, 'd> {
         }
         match parse(&text.value) {
             Ok(parsed) => {
-                for reference in parsed.expressions().flat_map(|expression| &expression.references) {
-                    self.reference(text, reference, edges);
+                for expression in parsed.expressions() {
+                    for reference in &expression.references {
+                        self.reference(text, reference, edges);
+                    }
+                    judge_secrets(doc, text, expression);
                 }
             }
             Err(error) => self.no_template(text, error),
@@ -273,6 +290,7 @@ impl<'d> TaskCheck<'_, 'd> {
         for reference in &expression.references {
             self.reference(text, reference, edges);
         }
+        secret::nowhere(self.checker.doc, text, &expression);
         let boolean = json!({"type": "boolean"});
         let fitter = self.fitter(Some(self.task.run_if()));
         if let Some(problem) = fitter.expression(text, &expression, (&boolean, "when")) {

@@ -30,9 +30,47 @@ fn keys_of_later_versions_are_unknown() {
         "[tasks.a]\nuses = \"data_pull\"\nwith = { source = \"s\", days = 1 }\nexecutor = \"ray\"\n",
     );
     assert_eq!(found, ["unknown-key: unknown key `executor` in task `a`"]);
+}
+
+#[test]
+fn a_notify_names_moments_that_come_and_a_channel() {
+    let task = "[tasks.a]\nuses = \"data_pull\"\nwith = { source = \"s\", days = 1 }\n";
+    let told = |notify: &str| problems(&format!("[[notify]]\n{notify}\n{task}"));
+    assert_eq!(told("on = [\"failed\", \"waiting\"]\nto = \"ops\""), [""; 0]);
     assert_eq!(
-        problems("[[notify]]\non = [\"failed\"]\n"),
-        ["unknown-key: unknown key `notify` in a flow file"]
+        told("on = [\"faild\", \"overdue\"]\nto = \"ops team\""),
+        [
+            "wrong-value: `on` knows no \"faild\"",
+            "impossible-bound: no run of this flow is ever overdue",
+            "bad-name: `ops team` is no name of a channel",
+        ]
+    );
+    assert_eq!(
+        told("too = \"ops\""),
+        [
+            "missing-key: [[notify]] needs the key `on`",
+            "missing-key: [[notify]] needs the key `to`",
+            "unknown-key: unknown key `too` in [[notify]]",
+        ]
+    );
+}
+
+#[test]
+fn secrets_stand_in_with_and_env_as_they_are_and_nowhere_else() {
+    let good = "uses = \"data_pull\"\nwith = { source = \"{{ secrets.url }}\", days = 1 }\nenv = { T = \"Bearer {{ secrets.token }}\" }";
+    assert_eq!(with(good), [""; 0]);
+    let changed = "uses = \"data_pull\"\nwith = { source = \"{{ secrets.url | upper }}\", days = 1 }\nenv = { T = \"{{ secrets }}\", U = \"{{ secrets[params.p] }}\" }";
+    let told = with(changed);
+    assert_eq!(told, ["secret-changed: a secret is handed on as it is"; 3]);
+    let elsewhere = "uses = \"data_pull\"\nwith = { source = \"s\", days = \"{{ secrets.days }}\" }\n[tasks.a.gate.approval]\nmessage = \"{{ secrets.token }}?\"";
+    let told = with(elsewhere);
+    assert!(
+        told[0].starts_with("reference-type: `days` must be an integer"),
+        "{told:?}"
+    );
+    assert_eq!(
+        told[1..],
+        ["secret-not-here: secrets are only for `with` and `env`"]
     );
 }
 
@@ -241,8 +279,8 @@ fn references_are_judged_where_they_can_be_known() {
     assert_eq!(pull("{{ params.q }}"), ["unknown-param: there is no param `q`"]);
     assert_eq!(pull("{{ vars.q }}"), ["unknown-var: there is no var `q`"]);
     assert_eq!(
-        pull("{{ secrets.q }}"),
-        ["unknown-name: there is no `secrets` here"]
+        pull("{{ secret.q }}"),
+        ["unknown-name: there is no `secret` here"]
     );
     assert_eq!(pull("{{ run.nam }}"), ["unknown-field: `run` has no `nam`"]);
     assert_eq!(

@@ -7,7 +7,7 @@ use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
-use super::super::{Result, bell, clean, day_of, leases, pg};
+use super::super::{Result, bell, clean, day_of, leases, notices, pg};
 use super::{LockedRun, Record, items};
 use crate::id::TaskIdx;
 use crate::plan::TaskView;
@@ -23,6 +23,9 @@ pub async fn write_all(conn: &mut PgConnection, runs: &[LockedRun], now: Timesta
     write_leases(conn, runs).await?;
     write_slots(conn, runs).await?;
     void_approvals(conn, runs, now).await?;
+    for run in runs {
+        notices::tell_end(conn, run, now).await?;
+    }
     write_runs(conn, runs, now).await
 }
 

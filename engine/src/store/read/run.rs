@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::{PgConnection, Row};
 
-use super::super::{Result, Store, StoreError, day_of, instant, maybe_instant, pg};
+use super::super::{Result, Store, StoreError, day_of, instant, maybe_instant, notices, pg};
 use super::runs::{COLUMNS, summary};
 use super::{items, json};
 use crate::graph::Flow;
@@ -74,6 +74,7 @@ impl Store {
             summary: summary(&row, (&flow, now))?,
             params: json(&row, "params")?,
             tasks,
+            notices: notices::of_run(&mut conn, id).await?,
         }))
     }
 
