@@ -61,6 +61,7 @@ fn document(ctx: &Ctx, input: &Input) -> Value {
             "flow": attempt.flow,
             "version": attempt.version,
             "task": attempt.task,
+            "map_index": attempt.map_index,
             "attempt": attempt.attempt,
             "time": attempt.run_time,
             "deadline": attempt.deadline,
@@ -85,7 +86,12 @@ fn with_path(value: &Value) -> Value {
 
 /// Marks every process of this attempt, in its environment.
 pub fn marker(ctx: &Ctx) -> String {
-    format!("{}/{}:{}", ctx.attempt.run, ctx.attempt.task, ctx.attempt.epoch)
+    format!(
+        "{}/{}:{}",
+        ctx.attempt.run,
+        ctx.attempt.place(),
+        ctx.attempt.epoch
+    )
 }
 
 /// All variables of the program; nothing else reaches it.
@@ -111,6 +117,10 @@ pub fn environment(ctx: &Ctx, files: &Files) -> BTreeMap<String, String> {
         ("RUN_ID", attempt.run.to_string()),
         ("FLOW", attempt.flow.to_string()),
         ("TASK_ID", attempt.task.to_string()),
+        (
+            "MAP_INDEX",
+            attempt.map_index.map(|i| i.to_string()).unwrap_or_default(),
+        ),
         ("RUN_TIME", attempt.run_time.to_string()),
         (
             "DEADLINE",

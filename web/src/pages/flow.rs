@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use tidegate_engine::clock;
 use tidegate_engine::command::{self, CommandError, Request};
-use tidegate_engine::graph::{Flow, Task};
+use tidegate_engine::graph::{Flow, RunIf, Task};
 use tidegate_engine::spec::params::{ParamProblem, from_texts};
 use tidegate_engine::view::FlowSummary;
 
@@ -23,7 +23,7 @@ use crate::draw::graph::{self, Node};
 use crate::guard::{Visitor, fields};
 use crate::problem::Problem;
 use crate::route::Route;
-use crate::words::{Drawn, count};
+use crate::words::{Drawn, count, short};
 
 use form::Field;
 
@@ -63,6 +63,8 @@ struct TaskLine {
     description: Option<String>,
     needs: String,
     gate: String,
+    /// When it runs, and for what, where that is not usual.
+    conditions: Vec<String>,
 }
 
 /// What was sent with the form, and what was wrong with it.
@@ -110,7 +112,10 @@ impl FlowPage {
 fn node(task: &Task) -> Node {
     Node {
         name: task.name.to_string(),
-        note: task.uses.clone(),
+        note: match task.for_each {
+            Some(_) => format!("{} · for each", task.uses),
+            None => task.uses.clone(),
+        },
         state: None,
         gated: task.gate.is_some(),
         needs: task.needs.iter().map(|need| *need as usize).collect(),
@@ -131,8 +136,29 @@ impl TaskLine {
             description: task.description.clone(),
             needs: needs.collect::<Vec<_>>().join(", "),
             gate: gate.unwrap_or_default(),
+            conditions: conditions(task),
         }
     }
+}
+
+/// In the words of the flow file.
+fn conditions(task: &Task) -> Vec<String> {
+    let run_if = serde_json::to_value(task.run_if).unwrap_or_default();
+    let run_if = run_if.as_str().filter(|_| task.run_if != RunIf::default());
+    let for_each = task
+        .for_each
+        .as_ref()
+        .map(|list| match (list, task.max_parallel) {
+            (serde_json::Value::String(text), None) => format!("for_each {text}"),
+            (serde_json::Value::String(text), Some(most)) => format!("for_each {text}, {most} at once"),
+            (list, None) => format!("for_each {list}"),
+            (list, Some(most)) => format!("for_each {list}, {most} at once"),
+        });
+    let when = task.when.as_ref().map(|when| format!("when {when}"));
+    let run_if = run_if.map(|run_if| format!("run_if {run_if}"));
+    let tolerated = task.continue_on_failure.then(|| "continue_on_failure".to_owned());
+    let all = when.into_iter().chain(run_if).chain(for_each).chain(tolerated);
+    all.map(|text| short(&text, 120)).collect()
 }
 
 async fn load(app: &App, name: &str) -> Result<(FlowSummary, Arc<Flow>), Problem> {

@@ -145,6 +145,25 @@ async fn cancelling_twice_is_a_conflict_and_an_unknown_run_is_not_found() {
         (retried.status, &retried.json()["retry_of"]),
         (StatusCode::CREATED, &json!(run))
     );
+    let path_of_retry = format!("/api/v1/runs/{run}/retry");
+    let again = |body| bench.post(&path_of_retry, &otto, body);
+    let edited = again(json!({"from": "publish", "params": {"days": 3}})).await;
+    assert_eq!(
+        (edited.status, &edited.json()["params"]["days"]),
+        (StatusCode::CREATED, &json!(3))
+    );
+    let astray = again(json!({"from": "mesure"})).await;
+    assert_eq!(astray.status, StatusCode::NOT_FOUND);
+    assert!(astray.text.contains("did you mean `measure`?"), "{}", astray.text);
+    for wrong in [json!({"form": "publish"}), json!({"params": {"days": 99}})] {
+        assert_eq!(again(wrong).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    let items = format!("/api/v1/runs/{run}/tasks/measure/items");
+    assert_eq!(
+        bench.get(&items, Some(&otto)).await.status,
+        StatusCode::NOT_FOUND,
+        "it runs for no list"
+    );
     let nowhere = Uuid::nil();
     assert_eq!(
         bench

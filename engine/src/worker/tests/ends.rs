@@ -68,7 +68,7 @@ async fn tell(ctx: &Ctx) -> Result<(), TaskError> {
 fn sleeper(ctx: &Ctx) -> std::process::Command {
     let mark = Mark {
         run: ctx.attempt.run,
-        task: ctx.attempt.task.as_str().to_owned(),
+        task: ctx.attempt.place(),
         epoch: ctx.attempt.epoch,
     };
     marked(&mark)
