@@ -95,6 +95,20 @@ async fn conditions_and_maps_do_what_their_examples_say() {
 }
 
 #[tokio::test]
+async fn the_end_of_one_item_leaves_the_programs_of_the_others_alone() {
+    let tidegate = served().await;
+    let task =
+        "[tasks.t]\nuses = \"command\"\nfor_each = [\"0.1\", \"2\"]\nenv = { PAUSE = \"{{ item }}\" }\n";
+    let each = flow(
+        &tidegate,
+        "each",
+        &format!("{task}with = {{ shell = \"sleep $PAUSE\" }}\n"),
+    );
+    let done = tidegate.run(&["run", &each, "-w"]);
+    assert_eq!(done.code(), 0, "{done:?}");
+}
+
+#[tokio::test]
 async fn params_are_typed_and_what_does_not_fit_is_named() {
     let tidegate = served().await;
     tidegate.apply("ask-a-person");
