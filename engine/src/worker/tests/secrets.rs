@@ -19,7 +19,6 @@ pub(super) async fn act(ctx: &Ctx, script: &Script) -> Result<(), TaskError> {
     let mut out = std::io::stdout().lock();
     let (head, tail) = secret.split_at(7);
     let _ = write!(out, "{}{head}", "x".repeat(16 * 1024 - 3)).and_then(|()| out.flush());
-    std::thread::sleep(Duration::from_millis(50));
     let _ = writeln!(out, "{tail}").and_then(|()| out.flush());
     eprintln!("env {:?}", ctx.env.get("TOKEN"));
     match script.act.as_str() {
