@@ -74,7 +74,7 @@ fn show(workloads: &[Measured], session: &Session) {
         let spent = measured.spent;
         let seconds = |seconds: f64| format!("{seconds:.2} s");
         let postgres = spent.and_then(|s| s.postgres_cpu).map(seconds);
-        let notes = [&[measured.what.clone()], measured.notes.as_slice()].concat();
+        let notes = [std::slice::from_ref(&measured.what), measured.notes.as_slice()].concat();
         table.row(vec![
             Cell::styled(measured.name, Style::Bold),
             Cell::new(format!("{:.2} {}", measured.median, measured.unit)),
