@@ -32,8 +32,10 @@ pub enum Isolation {
     /// In a child process of the worker: can be killed, dies alone.
     #[default]
     Process,
-    /// In the worker: light, must yield at awaits.
+    /// In the worker: light, must yield at awaits. Takes no slot.
     Inline,
+    /// In the worker, around a program that it starts and ends by itself. Takes a slot.
+    Program,
 }
 
 /// How an attempt that did not succeed ended.

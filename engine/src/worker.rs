@@ -253,7 +253,7 @@ impl Shared {
         for attempt in lock(&self.running).values() {
             let left = match attempt.isolation {
                 Isolation::Inline => &mut room.light,
-                Isolation::Process => &mut room.slots,
+                Isolation::Process | Isolation::Program => &mut room.slots,
             };
             *left = left.saturating_sub(1);
         }

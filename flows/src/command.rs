@@ -238,7 +238,7 @@ impl Plugin for Command {
     const NAME: &'static str = "command";
     const VERSION: &'static str = "1";
     const PURPOSE: &'static str = "Runs any program: context and outputs by files, its prints as log";
-    const ISOLATION: Isolation = Isolation::Inline;
+    const ISOLATION: Isolation = Isolation::Program;
 
     async fn run(&self, ctx: &Ctx, input: Input) -> Result<Output, TaskError> {
         ctx.checkpoint()?;

@@ -96,7 +96,7 @@ fn freed(shared: &Shared, batch: &[Report]) -> Room {
             .map(|attempt| attempt.isolation)
         {
             Some(Isolation::Inline) => room.light += 1,
-            Some(Isolation::Process) => room.slots += 1,
+            Some(Isolation::Process | Isolation::Program) => room.slots += 1,
             None => {}
         }
     }
