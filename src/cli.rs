@@ -2,11 +2,16 @@
 
 mod apply;
 mod approvals;
+mod backfill;
 mod bench;
 mod check;
+mod db;
 mod decide;
 #[cfg(feature = "ml")]
 mod demo;
+mod doctor;
+mod freeze;
+mod gate;
 mod ledger;
 mod logs;
 mod models;
@@ -86,6 +91,8 @@ enum Verb {
     Approve(decide::Decide),
     /// Close a gate
     Reject(decide::Decide),
+    /// Runs for past ticks that made none
+    Backfill(backfill::Arguments),
     /// Schedules: list, pause, resume, when they fire next, and what they mean
     Schedule(schedule::Schedule),
     /// Pools: how many task runs hold a slot at once, and who holds them
@@ -100,6 +107,14 @@ enum Verb {
     User(user::User),
     /// Measure the workloads of the README's performance table against this machine's PostgreSQL
     Bench(bench::Bench),
+    /// Windows in which nothing is promoted or maintained, but by a person with a reason
+    Freeze(freeze::Arguments),
+    /// Gates: what past runs would have come to under another rule
+    Gate(gate::Arguments),
+    /// The database: migrations, sizes, old partitions
+    Db(db::Db),
+    /// Look for what is wrong with configuration, clocks, processes and database
+    Doctor(doctor::Doctor),
     /// List the plugins that tasks can use, or describe one
     Plugins(plugins::Plugins),
     /// Print the JSON Schema of a flow file, for editors
@@ -194,6 +209,11 @@ async fn carry_out(verb: Verb, session: &Session) -> Ended {
         Verb::Secret(args) => secret::run(args, session).await,
         Verb::User(args) => user::run(args, session).await,
         Verb::Bench(args) => bench::run(args, session).await,
+        Verb::Freeze(args) => freeze::run(args, session).await,
+        Verb::Backfill(args) => backfill::run(args, session).await,
+        Verb::Gate(args) => gate::run(args, session).await,
+        Verb::Db(args) => db::run(args, session).await,
+        Verb::Doctor(args) => doctor::run(args, session).await,
         Verb::RunTask => run_task::run().await,
         Verb::Check(_) | Verb::Plugins(_) | Verb::Schema => Ok(code::DONE),
     }

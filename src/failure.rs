@@ -70,6 +70,16 @@ impl Failure {
         self
     }
 
+    /// The sentence.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// The way out; empty where there is none.
+    pub fn way_out(&self) -> &str {
+        self.help.as_deref().unwrap_or_default()
+    }
+
     /// Tells it on standard error; answers the exit code.
     pub fn report(&self, term: &Term) -> u8 {
         let head = paint("error:", Style::Red, term.color_err);

@@ -1,6 +1,7 @@
 //! What a person at a terminal sees.
 
 mod bench;
+mod care;
 mod decisions;
 mod demo;
 mod limits;

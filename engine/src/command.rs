@@ -3,8 +3,10 @@
 //! Each verb checks the actor's grants, does its work in one transaction, and answers with a view. A verb that takes an
 //! idempotency key gives the same answer to a repeat.
 
+mod backfills;
 mod decide;
 mod flows;
+mod freezes;
 mod people;
 mod pools;
 mod runs;
@@ -18,11 +20,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use backfills::backfill;
 pub use decide::{Choice, Decision, decide};
 pub use flows::{apply, prune};
+pub use freezes::{add_freeze, end_freeze};
 pub use people::{add_person, set_roles};
 pub use pools::{LARGEST_POOL, remove_pool, set_pool};
-pub use runs::{Request, RetryRequest, Triggered, cancel, retry, trigger};
+pub use runs::{Request, RetryRequest, Triggered, cancel, confirm, retry, trigger};
 pub use schedules::pause_schedule;
 pub use secrets::{remove_secret, set_secret};
 

@@ -12,6 +12,7 @@ mod judge;
 mod opening;
 mod reading;
 mod refer;
+mod trial;
 mod why;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use evidence::{Evidence, JudgedRule};
 pub use judge::{Judgement, Verdict, judge};
 pub use opening::Opening;
 pub use reading::{Measured, Reading, Undefined};
+pub use trial::{Change, TrialError};
 
 /// What must hold before a task may run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -50,6 +50,9 @@ pub struct Flow {
     /// Who is told what of its runs.
     #[serde(default)]
     pub notify: Vec<Notify>,
+    /// Flows whose ended runs make runs of this one.
+    #[serde(default)]
+    pub triggers: Vec<FlowTrigger>,
     /// Declared params, in file order.
     pub params: IndexMap<String, ParamSpec>,
     /// Constants, `${TIDEGATE_VAR_X}` already replaced.
@@ -161,6 +164,41 @@ pub struct ScheduleSpec {
     pub params: BTreeMap<String, Value>,
 }
 
+/// A way in beside schedules: a run of another flow ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowTrigger {
+    /// The other flow.
+    pub flow: FlowName,
+    /// How its run must have ended.
+    pub states: Vec<EndState>,
+}
+
+/// How a run can end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndState {
+    /// All went well.
+    Succeeded,
+    /// A task failed.
+    Failed,
+    /// A gate said no.
+    Rejected,
+    /// It was stopped.
+    Cancelled,
+}
+
+impl EndState {
+    /// The state's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// How day of month and day of week combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -264,6 +302,9 @@ pub struct Task {
     /// Its queue, priority and pool.
     #[serde(default)]
     pub placement: Placement,
+    /// Whether what it made of the same inputs before is taken.
+    #[serde(default)]
+    pub cache: Option<CachePolicy>,
     /// Where the plugin runs.
     pub isolation: Isolation,
     /// Files of the version that lie in the attempt's folder.
@@ -314,6 +355,14 @@ pub enum RunIf {
     AnyFailed,
     /// One succeeded.
     AnySucceeded,
+}
+
+/// How long what a task made stands in for making it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachePolicy {
+    /// Since it was made.
+    #[serde(with = "crate::duration::text")]
+    pub ttl: Duration,
 }
 
 /// What happens to a task run whose worker is lost.

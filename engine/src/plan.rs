@@ -228,6 +228,7 @@ impl<'a> Planner<'a> {
         let event = match outcome {
             Outcome::Claimed => TaskEvent::Claimed,
             Outcome::Succeeded => TaskEvent::Succeeded,
+            Outcome::Cached => TaskEvent::Cached,
             Outcome::Approved => TaskEvent::Approved,
             Outcome::Woken => TaskEvent::Woken,
             Outcome::Rejected { reason } => TaskEvent::Rejected { reason },

@@ -167,6 +167,8 @@ pub trait Plugin: Send + Sync + 'static {
     const ISOLATION: Isolation = Isolation::Process;
     /// Whether an inline plugin works in its folders; those of one that does not are not made.
     const FOLDERS: bool = true;
+    /// It changes what production rests on: freeze windows hold it back.
+    const GUARDED: bool = false;
 
     /// One attempt. Must be safe to repeat: tasks run at least once.
     async fn run(&self, ctx: &Ctx, input: Self::Input) -> Result<Self::Output, TaskError>;

@@ -59,6 +59,8 @@ pub enum Reason {
     UpstreamRejected,
     /// Succeeded in the run that this one retries.
     Carried,
+    /// Took what an earlier attempt had made of the same inputs.
+    Cached,
     /// Somebody asked for it.
     Requested,
     /// A newer tick took its place.
@@ -88,6 +90,7 @@ impl Reason {
             Self::Superseded => "superseded",
             Self::UpstreamRejected => "upstream_rejected",
             Self::Carried => "carried",
+            Self::Cached => "cached",
             Self::Requested => "requested",
             Self::Overlap => "overlap",
         }

@@ -14,11 +14,16 @@
 pub mod advance;
 pub mod approvals;
 pub mod audit;
+pub mod backfills;
 pub mod bell;
+pub mod cache;
 pub mod claim;
 mod connect;
 pub mod effects;
+pub mod emergencies;
 pub mod flows;
+mod follow;
+pub mod freezes;
 pub mod glance;
 mod idempotency;
 pub mod leases;

@@ -2,22 +2,30 @@
 //!
 //! Plain data with stable field names. `store/read` fills them; nothing here decides anything. Instants are RFC 3339 in UTC.
 
+mod backfill;
 mod decision;
 mod flow;
+mod freeze;
+mod health;
 mod model;
 mod notice;
 mod run;
 mod staff;
+mod trial;
 mod why;
 
 use serde::{Deserialize, Serialize};
 
+pub use backfill::BackfillTick;
 pub use decision::{Approval, LedgerBreak, LedgerEntry, LedgerReport, Vote};
 pub use flow::{FlowSummary, Schedule, Tick};
+pub use freeze::{Emergency, Freeze};
+pub use health::{Check, DbStatus, TableSize};
 pub use model::{Alias, AliasMove, Model, ModelVersion};
 pub use notice::Notice;
 pub use run::{Artifact, Event, GateResult, LogLine, MetricSeries, Run, RunSummary, TaskRun, Wait};
 pub use staff::{Person, Pool, Secret, SlotHolder, Worker};
+pub use trial::Trial;
 pub use why::{Obstacle, Why};
 
 /// One page of a list; `next` is the cursor of the page after it.

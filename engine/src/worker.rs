@@ -12,8 +12,10 @@
 
 mod attempt;
 mod before;
+mod cache;
 mod child;
 mod finisher;
+mod freeze;
 mod gate;
 mod heart;
 mod host;

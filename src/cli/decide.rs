@@ -42,6 +42,9 @@ pub async fn reject(args: Decide, session: &Session) -> Ended {
 
 async fn decide(args: Decide, choice: Choice, session: &Session) -> Ended {
     let backend = session.backend().await?;
+    if let Some(run) = emergency(&backend.store, &args.gate).await? {
+        return let_go(run, (&args, choice), &backend).await;
+    }
     let approval = find(&backend.store, &args.gate).await?;
     let table = args.output == Output::Table;
     let evidence = match args.evidence {
@@ -71,6 +74,34 @@ async fn decide(args: Decide, choice: Choice, session: &Session) -> Ended {
         return say_json(&decided);
     }
     say(&verdict(&decided, session.term.color));
+    Ok(code::DONE)
+}
+
+/// The run, if it is an emergency that waits for a second person.
+async fn emergency(store: &Store, gate: &str) -> Result<Option<RunId>, Failure> {
+    if gate.contains('/') {
+        return Ok(None);
+    }
+    let run = target::run_id(store, gate).await?;
+    let found = store.emergency(run).await?;
+    Ok(found.filter(|found| found.confirmed_by.is_none()).map(|_| run))
+}
+
+/// Lets an emergency go, or stops it.
+async fn let_go(run: RunId, (args, choice): (&Decide, Choice), backend: &Backend) -> Ended {
+    let (store, actor, now) = (&backend.store, &backend.actor, clock::now());
+    let run = match choice {
+        Choice::Approve => command::confirm(store, actor, run, now).await?,
+        Choice::Reject => command::cancel(store, actor, run, now).await?,
+    };
+    if args.output == Output::Json {
+        return say_json(&run);
+    }
+    say(&format!(
+        "emergency {} is {}\n",
+        short(run.summary.id),
+        run.summary.state
+    ));
     Ok(code::DONE)
 }
 

@@ -33,6 +33,15 @@ pub struct Run {
     /// Repeats of this request under the same key make no second run
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+    /// Take nothing from the cache; what is made goes into it
+    #[arg(long)]
+    no_cache: bool,
+    /// Go before everything else, once a second person says so (`tidegate approve RUN`); kept in the ledger
+    #[arg(long, requires = "reason")]
+    emergency: bool,
+    /// Why it is an emergency
+    #[arg(long, requires = "emergency", value_name = "TEXT")]
+    reason: Option<String>,
     #[command(flatten)]
     watching: Watching,
 }
@@ -96,6 +105,8 @@ async fn trigger(backend: &Backend, args: &Run, session: &Session) -> Result<Tri
     lacking::warn_of(&backend.store, &session.config()?, &flow).await?;
     let request = Request {
         params: params_of(&flow, &args.param)?,
+        no_cache: args.no_cache,
+        emergency: args.reason.clone(),
     };
     let key = args.idempotency_key.as_deref();
     let wanted = (name.as_str(), request, "manual", key);

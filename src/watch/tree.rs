@@ -219,6 +219,12 @@ fn notes(run: &Run, task: &TaskRun, now: Timestamp) -> Vec<(String, Style)> {
         };
         notes.extend(message.lines().take(6).map(|line| (line.to_owned(), style)));
     }
+    if let Some(origin) = task.cached_from {
+        notes.push((
+            format!("made by run {} of the same inputs", short(origin)),
+            Style::Dim,
+        ));
+    }
     if let Some(due) = task.due_at {
         let verb = if task.reason.as_deref() == Some("poll") {
             "looks again"

@@ -99,3 +99,32 @@ async fn a_worker_serves_the_queues_it_is_told() {
     assert_eq!(done.code(), 0, "{done:?}");
     refused(&tidegate.run(&["worker", "--queue", "a b"]), 2, &["--queue"]);
 }
+
+#[tokio::test]
+async fn what_was_made_of_the_same_inputs_is_taken_and_its_run_is_named() {
+    let tidegate = served().await;
+    tidegate.apply("cached");
+    let run = |words: &[&str]| {
+        let done = tidegate.run(&[&["run", "cached", "--watch", "-o", "json"], words].concat());
+        let run = json(&done);
+        let make = run["tasks"][0].clone();
+        (
+            run["id"].clone(),
+            make["reason"].clone(),
+            make["cached_from"].clone(),
+        )
+    };
+    let (first, reason, from) = run(&[]);
+    assert!(reason.is_null() && from.is_null());
+    let (_, reason, from) = run(&[]);
+    assert_eq!((reason.as_str(), &from), (Some("cached"), &first));
+    let shown = tidegate.run(&["show", "last"]);
+    assert!(
+        shown.stdout.contains("succeeded (cached)") && shown.stdout.contains("made by run"),
+        "{shown:?}"
+    );
+    assert!(run(&["--no-cache"]).1.is_null());
+    assert!(run(&["-p", "size=4"]).1.is_null());
+    assert_eq!(run(&[]).1, "cached");
+    assert_eq!(tidegate.run(&["doctor", "--audit"]).code(), 0);
+}

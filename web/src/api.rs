@@ -1,7 +1,9 @@
 //! The JSON interface under `/api/v1`.
 
 mod approvals;
+mod backfills;
 mod catalog;
+mod freezes;
 mod openapi;
 mod pools;
 mod runs;
@@ -39,6 +41,8 @@ pub fn routes() -> Vec<Route> {
     ];
     routes.extend(catalog::routes());
     routes.extend(pools::routes());
+    routes.extend(freezes::routes());
+    routes.extend(backfills::routes());
     routes.extend(runs::routes());
     routes.extend(approvals::routes());
     routes

@@ -78,6 +78,13 @@ impl Route {
         }
     }
 
+    pub(crate) fn for_approvers(self) -> Self {
+        Self {
+            access: Access::Role(Role::Approver),
+            ..self
+        }
+    }
+
     pub(crate) fn for_admins(self) -> Self {
         Self {
             access: Access::Role(Role::Admin),

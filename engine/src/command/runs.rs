@@ -9,6 +9,7 @@ use crate::clock;
 use crate::id::RunId;
 use crate::spec;
 use crate::state::Reason;
+use crate::store::emergencies::Confirmed;
 use crate::store::orders::{Again, Key, Order, Placed, What};
 use crate::store::{Store, StoreError, runs};
 use crate::view;
@@ -23,6 +24,12 @@ pub struct Request {
     /// Params that are given; the flow's defaults fill the rest.
     #[serde(default)]
     pub params: Map<String, Value>,
+    /// Take nothing from the cache.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_cache: bool,
+    /// Go before everything else, for this reason, once a second person says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<String>,
 }
 
 /// What triggering did.
@@ -42,7 +49,10 @@ pub async fn trigger(
     now: Timestamp,
 ) -> Result<Triggered, CommandError> {
     actor.needs(Role::Operator)?;
-    let asked = json!({ "flow": flow, "params": request.params });
+    if let Some(reason) = &request.emergency {
+        super::freezes::check_reason(reason)?;
+    }
+    let asked = json!({ "flow": flow, "params": request.params, "no_cache": request.no_cache, "emergency": request.emergency });
     let order = Order {
         id: clock::new_run_id(),
         actor: actor.name.clone(),
@@ -51,6 +61,8 @@ pub async fn trigger(
             name: flow.to_owned(),
             params: request.params,
             trigger,
+            no_cache: request.no_cache,
+            emergency: request.emergency,
         },
     };
     match store.place(order, now).await? {
@@ -116,6 +128,29 @@ pub async fn retry(
     }
 }
 
+/// Lets an emergency go, as a second person. A repeat by the same person changes nothing.
+pub async fn confirm(
+    store: &Store,
+    actor: &Actor,
+    run: RunId,
+    now: Timestamp,
+) -> Result<view::Run, CommandError> {
+    match store.confirm_emergency(run, actor, now).await? {
+        Confirmed::Started => shown(store, run, now).await,
+        Confirmed::Before { by } if by == actor.name => shown(store, run, now).await,
+        Confirmed::Before { by } => Err(CommandError::Invalid {
+            why: format!("{by} has let this run go already"),
+        }),
+        Confirmed::Forbidden { why } => Err(CommandError::Forbidden { why }),
+        Confirmed::Over { state } => Err(CommandError::Over { run: run.0, state }),
+        Confirmed::None => Err(CommandError::NotFound {
+            what: "emergency",
+            name: run.to_string(),
+            help: None,
+        }),
+    }
+}
+
 fn checked(key: Option<&str>) -> Result<Option<&str>, CommandError> {
     let bad = |key: &&str| key.is_empty() || key.chars().count() > KEY || key.chars().any(char::is_control);
     match key.filter(bad) {
@@ -154,6 +189,9 @@ async fn answer(
                 _ => format!("the run is {state}: only one that is over can be retried"),
             },
         }),
+        Placed::Frozen { why } => Err(CommandError::Forbidden {
+            why: format!("the flow is {why}; in an emergency: tidegate run FLOW --emergency --reason TEXT"),
+        }),
         Placed::NoFlow | Placed::NoRun => {
             Err(StoreError::Broken("an order was placed on nothing".to_owned()).into())
         }
@@ -172,7 +210,7 @@ fn no_run(run: RunId) -> CommandError {
     }
 }
 
-async fn no_flow(store: &Store, flow: &str) -> Result<CommandError, StoreError> {
+pub(super) async fn no_flow(store: &Store, flow: &str) -> Result<CommandError, StoreError> {
     let names = store.flow_names().await?;
     Ok(CommandError::NotFound {
         what: "flow",

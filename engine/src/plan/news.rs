@@ -65,6 +65,8 @@ pub enum Outcome {
     Claimed,
     /// The attempt succeeded.
     Succeeded,
+    /// An earlier attempt on the same inputs had succeeded, and its outputs are taken.
+    Cached,
     /// The attempt failed; `again` when another could go better.
     Failed { reason: Reason, again: bool },
     /// Its `when` is false. Not an attempt: the plugin never started.
@@ -94,6 +96,13 @@ pub enum Outcome {
     Released,
     /// The attempt stopped because it was told to.
     Stopped,
+}
+
+impl Outcome {
+    /// The task run hands outputs on.
+    pub fn hands_on(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Cached)
+    }
 }
 
 /// One transition that the planner decided on.

@@ -48,6 +48,7 @@ fn graph_of(shape: &[Vec<bool>], traits: &[Traits], attempts: u32) -> Graph {
         env: BTreeMap::new(),
         on_worker_lost: OnWorkerLost::Retry,
         placement: crate::graph::Placement::default(),
+        cache: None,
         isolation: Isolation::Inline,
         files: Vec::new(),
     });

@@ -21,6 +21,8 @@ pub struct Descriptor {
     pub purpose: &'static str,
     /// Where it runs.
     pub isolation: Isolation,
+    /// Freeze windows hold it back.
+    pub guarded: bool,
     /// JSON Schema (2020-12, no `$ref`) of `with`.
     pub input: Value,
     /// JSON Schema (2020-12, no `$ref`) of the outputs.
@@ -107,6 +109,7 @@ impl Registry {
             version: P::VERSION,
             purpose: P::PURPOSE,
             isolation: P::ISOLATION,
+            guarded: P::GUARDED,
             input: schema_of::<P::Input>(),
             output: schema_of::<P::Output>(),
         };

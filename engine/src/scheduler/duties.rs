@@ -55,6 +55,9 @@ pub(super) fn all(id: Uuid, retention: Duration) -> Vec<Duty> {
         Duty::new("admit", (PROMPT, |seen| seen.queued), |store, now| async move {
             store.admit_queued(now).await
         }),
+        Duty::new("follow", (PROMPT, |seen| seen.ended), |store, now| async move {
+            store.follow_ended(now).await
+        }),
         Duty::new(
             "time out",
             (SECONDS(1), |seen| seen.running),

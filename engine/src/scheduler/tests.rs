@@ -6,6 +6,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod others;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -62,6 +64,7 @@ fn flow(name: &str, cron: &str) -> Flow {
         max_active: 1,
         notify: Vec::new(),
         schedules: vec![schedule("s", cron)],
+        triggers: Vec::new(),
         params: indexmap::IndexMap::new(),
         vars: BTreeMap::new(),
         files: BTreeMap::new(),

@@ -9,6 +9,7 @@ mod seal;
 mod secret;
 mod syntax;
 mod tasks;
+mod trigger;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,6 +96,7 @@ impl<'d> Checker<'d> {
         let names = names::Names::new(self, &raw.tasks, names::scope_of(&params, &vars, unsure));
         let (tasks, files) = tasks::check(self, raw.tasks, &names);
         let schedules = schedule::check(self.doc, raw.schedules, &params);
+        let triggers = trigger::check(self.doc, raw.triggers, (name.as_ref(), &params));
         if !self.doc.problems.is_empty() {
             return None;
         }
@@ -122,6 +124,7 @@ impl<'d> Checker<'d> {
             max_active,
             schedules,
             notify: raw.notify,
+            triggers,
             params,
             vars,
             files,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::raw::{MISSED, OVERLAPS, PARAM_TYPES, RUN_IFS};
+use super::raw::{ENDS, MISSED, OVERLAPS, PARAM_TYPES, RUN_IFS, TRIGGERS};
 use crate::graph::{MAX_ITEMS, MOST_URGENT, Moment};
 use crate::plugin::Registry;
 
@@ -19,6 +19,7 @@ pub fn json_schema(registry: &Registry) -> Value {
             "flow": flow(),
             "schedule": {"type": "array", "items": schedule()},
             "notify": {"type": "array", "items": notify()},
+            "trigger": {"type": "array", "items": trigger()},
             "params": {"type": "object", "additionalProperties": param()},
             "vars": {"type": "object", "description": "Constants; \"${TIDEGATE_VAR_X}\" is read when the flow is applied"},
             "tasks": {"type": "object", "minProperties": 1, "additionalProperties": task(registry)},
@@ -90,6 +91,17 @@ fn notify() -> Value {
     )
 }
 
+fn trigger() -> Value {
+    table(
+        &["on", "flow"],
+        json!({
+            "on": {"enum": TRIGGERS, "description": "What makes a run"},
+            "flow": text("The flow whose runs are followed"),
+            "states": {"type": "array", "items": {"enum": ENDS}, "default": ["succeeded"]},
+        }),
+    )
+}
+
 fn param() -> Value {
     table(
         &["type"],
@@ -134,6 +146,7 @@ fn task(registry: &Registry) -> Value {
             "queue": text("Only workers that serve it run the task; default \"default\""),
             "priority": priority("Before whom it goes; default its flow's"),
             "pool": text("Pool of which it holds a slot while it runs"),
+            "cache": table(&["ttl"], json!({"ttl": duration("How long what it made of the same inputs stands in")})),
             "files": texts("Files that lie in the attempt's folder"),
         }),
     );

@@ -22,6 +22,7 @@ pub(super) struct Raw<'d> {
     pub head: Head,
     pub schedules: Vec<RawSchedule<'d>>,
     pub notify: Vec<Notify>,
+    pub triggers: Vec<RawTrigger>,
     pub params: Vec<RawParam>,
     pub vars: Vec<(Text, Node<'d>)>,
     pub tasks: Vec<RawTask<'d>>,
@@ -41,6 +42,13 @@ pub(super) struct Head {
     pub priority: i32,
 }
 
+/// A `[[trigger]]` on a flow.
+pub(super) struct RawTrigger {
+    pub span: Range<usize>,
+    pub flow: Option<Text>,
+    pub states: Vec<Text>,
+}
+
 /// A `[[schedule]]`.
 pub(super) struct RawSchedule<'d> {
     pub span: Range<usize>,
@@ -53,7 +61,7 @@ pub(super) struct RawSchedule<'d> {
     pub params: Option<Section<'d>>,
 }
 
-pub(super) const ROOT_KEYS: [&str; 6] = ["flow", "schedule", "notify", "params", "vars", "tasks"];
+pub(super) const ROOT_KEYS: [&str; 7] = ["flow", "schedule", "trigger", "notify", "params", "vars", "tasks"];
 const FLOW_KEYS: [&str; 9] = [
     "name",
     "description",
@@ -74,6 +82,9 @@ const SCHEDULE_KEYS: [&str; 7] = [
     "missed_window",
     "params",
 ];
+const TRIGGER_KEYS: [&str; 3] = ["on", "flow", "states"];
+pub(super) const TRIGGERS: [&str; 1] = ["flow"];
+pub(super) const ENDS: [&str; 4] = ["succeeded", "failed", "rejected", "cancelled"];
 pub(super) const OVERLAPS: [&str; 4] = ["skip", "queue", "cancel_previous", "allow"];
 pub(super) const MISSED: [&str; 3] = ["skip", "latest", "all"];
 const A_DAY: Duration = Duration::from_secs(86_400);
@@ -106,6 +117,11 @@ pub(super) fn decode<'d>(doc: Doc<'d>, root: &'d DeTable<'d>) -> Raw<'d> {
             .tables("schedule")
             .into_iter()
             .filter_map(|node| schedule(doc, node))
+            .collect(),
+        triggers: root
+            .tables("trigger")
+            .into_iter()
+            .filter_map(|node| trigger(doc, node))
             .collect(),
         params: entries("params", "[params]")
             .filter_map(|(key, node)| param::decode(doc, key, node))
@@ -171,6 +187,17 @@ fn schedule<'d>(doc: Doc<'d>, node: Node<'d>) -> Option<RawSchedule<'d>> {
         params: section
             .get("params")
             .and_then(|node| doc.open(node, "params of a schedule")),
+        span: section.span,
+    })
+}
+
+fn trigger<'d>(doc: Doc<'d>, node: Node<'d>) -> Option<RawTrigger> {
+    let section = doc.section(node, "[[trigger]]", &TRIGGER_KEYS)?;
+    section.required("on");
+    section.choice::<String>("on", &TRIGGERS);
+    Some(RawTrigger {
+        flow: section.required("flow"),
+        states: section.texts("states"),
         span: section.span,
     })
 }

@@ -68,6 +68,8 @@ pub enum TaskEvent {
     Rejected { reason: Reason },
     /// The attempt succeeded.
     Succeeded,
+    /// The attempt took what an earlier one had made of the same inputs.
+    Cached,
     /// The attempt failed for good.
     Failed { reason: Reason },
     /// The attempt failed and will be repeated.
@@ -194,6 +196,9 @@ impl TaskState {
                 },
                 E::Succeeded,
             ) => Self::Succeeded { reason: None },
+            (Self::Running, E::Cached) => Self::Succeeded {
+                reason: Some(Reason::Cached),
+            },
             (Self::Running | Self::Waiting { .. }, E::Failed { reason }) => Self::Failed { reason },
             (Self::Running, E::RetryPlanned) => Self::Backoff,
             (Self::Running, E::Released) => Self::Ready,
@@ -227,6 +232,7 @@ impl TaskEvent {
             Self::Woken => "woken",
             Self::Rejected { .. } => "rejected",
             Self::Succeeded => "succeeded",
+            Self::Cached => "cached",
             Self::Failed { .. } => "failed",
             Self::RetryPlanned => "retry_planned",
             Self::Released => "released",
@@ -261,6 +267,7 @@ impl TaskEvent {
             "woken" => Self::Woken,
             "rejected" => Self::Rejected { reason: reason? },
             "succeeded" => Self::Succeeded,
+            "cached" => Self::Cached,
             "failed" => Self::Failed { reason: reason? },
             "retry_planned" => Self::RetryPlanned,
             "released" => Self::Released,
@@ -312,6 +319,7 @@ mod tests {
             TaskEvent::Woken,
             TaskEvent::Rejected { reason },
             TaskEvent::Succeeded,
+            TaskEvent::Cached,
             TaskEvent::Failed { reason },
             TaskEvent::RetryPlanned,
             TaskEvent::Released,

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::approvals::{self, Reached};
+use super::cache::{self, Cached};
 use super::claim::{self, Claim, Claimer, claim_of, take};
 use super::locked::{self, Details, LockedRun};
 use super::{Result, Store, clean, effects, maps, pg};
@@ -35,6 +36,8 @@ pub struct Report {
     pub items: Option<Vec<Value>>,
     /// What its gate came to, where that is how it ended.
     pub gate: Option<Box<Reached>>,
+    /// What it made or took, where its task is cached.
+    pub cached: Option<Cached>,
 }
 
 /// What a batch of reports did.
@@ -153,6 +156,9 @@ async fn report_all(
         effects::mark_lost(conn, run.id, &lost, now).await?;
     }
     for report in reports {
+        if let Some(cached) = &report.cached {
+            cache::note(conn, (run, report.idx, report.epoch), cached, now).await?;
+        }
         if let Some(reached) = &report.gate {
             approvals::record(conn, (run, report, reached), now).await?;
         }
@@ -162,7 +168,7 @@ async fn report_all(
 
 /// Keeps what successes hand on.
 async fn keep_outputs(conn: &mut PgConnection, reports: &[&Report]) -> Result<()> {
-    let succeeded = |r: &&&Report| r.outcome == Outcome::Succeeded && r.outputs.is_some();
+    let succeeded = |r: &&&Report| r.outcome.hands_on() && r.outputs.is_some();
     let done: Vec<&&Report> = reports.iter().filter(succeeded).collect();
     if done.is_empty() {
         return Ok(());

@@ -50,6 +50,13 @@ const CENSUS: &[(&str, &str)] = &[
          where s.pool is distinct from t.pool",
     ),
     (
+        "what took the place of work is what an attempt with the same key had made",
+        "select format('%s/%s', h.run, h.idx) from cache_hit h
+         join task_output o on o.run = h.run and o.idx = h.idx
+         where not exists (select from task_output made join task_run t on t.run = made.run and t.idx = made.idx
+                           where made.run = h.origin and made.outputs = o.outputs and t.state = 'succeeded')",
+    ),
+    (
         "what can be claimed is in ready, and nothing else",
         "select format('%s/%s', coalesce(t.run, r.run), coalesce(t.idx, r.idx))
          from (select run, idx from task_run where state in ('ready', 'backoff') or (state = 'waiting' and reason in ('timer', 'poll'))) t
@@ -217,7 +224,7 @@ const CENSUS: &[(&str, &str)] = &[
         "nothing behind a gate succeeded before the gate had opened",
         "select format('%s/%s', t.run, t.idx) from task_run t
          join run r on r.id = t.run join flow_version v on v.hash = r.version
-         where t.state = 'succeeded' and t.reason is null and t.opened_by is null
+         where t.state = 'succeeded' and (t.reason is null or t.reason = 'cached') and t.opened_by is null
            and json_typeof(v.definition -> 'graph' -> t.idx -> 'gate') = 'object'
            and not exists (select from gate_result g where g.run = t.run and g.idx = t.idx and g.epoch = t.epoch
                              and g.opening = 'opens')",

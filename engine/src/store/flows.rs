@@ -77,6 +77,10 @@ async fn remove_but(
         .bind(pg(now))
         .execute(&mut *conn)
         .await?;
+    sqlx::query("delete from flow_trigger where flow = any($1)")
+        .bind(&gone)
+        .execute(&mut *conn)
+        .await?;
     sqlx::query("delete from schedule where flow = any($1)")
         .bind(&gone)
         .execute(conn)
@@ -111,6 +115,7 @@ async fn apply(store: &Store, conn: &mut PgConnection, new: &NewVersion, now: Ti
     .await?;
     insert_version(conn, new, now).await?;
     super::schedules::replace(conn, &new.flow, now).await?;
+    super::follow::replace(conn, &new.flow).await?;
     bell::note(Rings::SCHEDULER | Rings::CHANGED);
     Ok(if current.is_some() {
         Applied::Changed

@@ -22,6 +22,8 @@ pub struct Glance {
     pub asking: bool,
     /// Some of them ran out of time.
     pub late: bool,
+    /// Runs ended that others follow.
+    pub ended: bool,
 }
 
 impl Glance {
@@ -36,10 +38,11 @@ pub(super) const GLANCE: &str = "select
              where f.removed_at is null and s.paused_at is null and (s.next_at is null or s.next_at <= $1)) as due,
      (select min(next_at) from schedule where paused_at is null and next_at > $1) as next_at,
      exists (select from lease where until < clock_timestamp()) as expired,
-     exists (select from active_run a join run r on r.id = a.run where r.state = 'queued') as queued,
+     exists (select from active_run a join run r on r.id = a.run where r.state = 'queued' and not r.urgent) as queued,
      exists (select from active_run a join run r on r.id = a.run where r.state = 'running') as running,
      exists (select from approval where state = 'open') as asking,
-     exists (select from approval where state = 'open' and expires_at <= clock_timestamp()) as late";
+     exists (select from approval where state = 'open' and expires_at <= clock_timestamp()) as late,
+     exists (select from ended_run) as ended";
 
 /// Looks, on a connection of the caller's own.
 pub async fn glance(conn: &mut PgConnection, now: Timestamp) -> Result<Glance> {
@@ -52,5 +55,6 @@ pub async fn glance(conn: &mut PgConnection, now: Timestamp) -> Result<Glance> {
         running: row.try_get("running")?,
         asking: row.try_get("asking")?,
         late: row.try_get("late")?,
+        ended: row.try_get("ended")?,
     })
 }

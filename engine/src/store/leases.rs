@@ -109,6 +109,7 @@ impl Store {
             message: Some("the worker stopped renewing its lease".to_owned()),
             items: None,
             gate: None,
+            cached: None,
         };
         let done = self
             .advance(rows.into_iter().map(lost).collect::<Vec<_>>(), None, now)

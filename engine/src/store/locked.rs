@@ -46,6 +46,8 @@ pub struct LockedRun {
     opened: BTreeMap<TaskIdx, Uuid>,
     leases: BTreeMap<TaskIdx, Uuid>,
     slots: BTreeMap<TaskIdx, i32>,
+    /// It goes before everything else.
+    pub urgent: bool,
 }
 
 /// An event about to be written: one row for all task runs that took the same transition.
@@ -84,6 +86,7 @@ impl LockedRun {
             opened: BTreeMap::new(),
             leases: BTreeMap::new(),
             slots: BTreeMap::new(),
+            urgent: false,
         }
     }
 
@@ -305,7 +308,7 @@ impl LockedRun {
 /// Locks runs in the order of their ids and loads their heads; those that do not exist are left out.
 pub async fn lock_all(store: &Store, conn: &mut PgConnection, ids: &[RunId]) -> Result<Vec<LockedRun>> {
     let rows = sqlx::query(
-        "select id, version, state::text as state, reason, open, active, seen, next_seq
+        "select id, version, state::text as state, reason, open, active, seen, next_seq, urgent
          from run where id = any($1) order by id for no key update",
     )
     .bind(ids.iter().map(|id| id.0).collect::<Vec<Uuid>>())
@@ -316,7 +319,9 @@ pub async fn lock_all(store: &Store, conn: &mut PgConnection, ids: &[RunId]) -> 
         let version = VersionHash(row.try_get("version")?);
         let flow = store.definition(conn, &version).await?;
         let id = RunId(row.try_get("id")?);
-        runs.push(LockedRun::new(id, flow, run_view(row)?, row.try_get("next_seq")?));
+        let mut run = LockedRun::new(id, flow, run_view(row)?, row.try_get("next_seq")?);
+        run.urgent = row.try_get("urgent")?;
+        runs.push(run);
     }
     Ok(runs)
 }

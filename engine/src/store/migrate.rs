@@ -45,6 +45,21 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../../migrations/0040_rank_ready_and_add_pools.sql"),
     },
     Migration {
+        number: 41,
+        name: "create_backfill_and_flow_triggers",
+        sql: include_str!("../../../migrations/0041_create_backfill_and_flow_triggers.sql"),
+    },
+    Migration {
+        number: 42,
+        name: "create_cache",
+        sql: include_str!("../../../migrations/0042_create_cache.sql"),
+    },
+    Migration {
+        number: 43,
+        name: "create_freezes_and_emergencies",
+        sql: include_str!("../../../migrations/0043_create_freezes_and_emergencies.sql"),
+    },
+    Migration {
         number: 60,
         name: "tell_light_work",
         sql: include_str!("../../../migrations/0060_tell_light_work.sql"),

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use super::idempotency::{self, Known};
 use super::runs::{NewRun, Origin};
-use super::{Result, Store, StoreError, retries, runs};
+use super::{Result, Store, StoreError, freezes, retries, runs};
 use crate::id::RunId;
 use crate::spec::params::{self, ParamProblem};
 
@@ -34,6 +34,8 @@ pub enum What {
         name: String,
         params: Map<String, Value>,
         trigger: &'static str,
+        no_cache: bool,
+        emergency: Option<String>,
     },
     /// A run that ended, again: what did not succeed, or from a task on, or with other params.
     Retry(Again),
@@ -54,6 +56,8 @@ pub enum Placed {
     Params(Vec<ParamProblem>),
     /// The flow has no such task to go on from; those it has.
     NoTask { name: String, known: Vec<String> },
+    /// The flow is frozen, in words.
+    Frozen { why: String },
     /// There is nothing to retry in a run of this state.
     NotRetried { state: String },
 }
@@ -102,15 +106,25 @@ async fn trigger(store: &Store, conn: &mut PgConnection, order: &Order, now: Tim
         name,
         params,
         trigger,
+        no_cache,
+        emergency,
     } = &order.what
     else {
         return Ok(Placed::NoFlow);
     };
-    let version = match runs::lock_flow(conn, name).await {
+    let admission = match runs::lock_flow(conn, name).await {
         Err(StoreError::NotFound { .. }) => return Ok(Placed::NoFlow),
         Ok(flow) if flow.removed => return Ok(Placed::NoFlow),
-        flow => flow?.version,
+        flow => flow?,
     };
+    if admission.frozen
+        && emergency.is_none()
+        && let Some(freeze) = freezes::over(conn, name, true).await?
+    {
+        let why = freeze.sentence();
+        return Ok(Placed::Frozen { why });
+    }
+    let version = admission.version;
     let flow = store.definition(conn, &version).await?;
     let params = match params::resolve(&flow, params.clone()) {
         Ok(params) => params,
@@ -125,7 +139,12 @@ async fn trigger(store: &Store, conn: &mut PgConnection, order: &Order, now: Tim
         tick: None,
         params,
     };
-    runs::create_locked(store, conn, (&new, &version, &Origin::default()), now).await?;
+    let origin = Origin {
+        no_cache: *no_cache,
+        emergency: emergency.clone(),
+        ..Origin::default()
+    };
+    runs::create_locked(store, conn, (&new, &version, &origin), now).await?;
     Ok(Placed::Run {
         id: order.id,
         created: true,

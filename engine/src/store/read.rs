@@ -4,6 +4,7 @@
 //! tables hold only what moves.
 
 mod approvals;
+mod checkup;
 mod flows;
 mod items;
 mod logs;
@@ -11,6 +12,7 @@ mod models;
 mod pulse;
 mod run;
 mod runs;
+mod trial;
 mod why;
 
 pub use logs::{CursorError, LogCursor};

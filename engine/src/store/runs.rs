@@ -7,9 +7,10 @@ use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
+use super::backfills::Filling;
 use super::bell::{self, Rings};
 use super::locked::{self, Details, LockedRun};
-use super::{Result, Store, StoreError, clean, pg};
+use super::{Result, Store, StoreError, clean, emergencies, pg};
 use crate::id::{RunId, TaskIdx, VersionHash};
 use crate::plan::{self, Carried};
 use crate::state::Reason;
@@ -81,26 +82,28 @@ impl Store {
 
     /// Starts queued runs, oldest first, of flows that have room. Answers how many.
     pub async fn admit_queued(&self, now: Timestamp) -> Result<usize> {
-        let queued: Vec<(uuid::Uuid, String)> = sqlx::query_as(
-            "select r.id, r.flow from active_run a join run r on r.id = a.run where r.state = 'queued' order by r.id",
+        let queued: Vec<(uuid::Uuid, String, bool)> = sqlx::query_as(
+            "select r.id, r.flow, r.trigger = 'backfill' from active_run a join run r on r.id = a.run
+             where r.state = 'queued' and not r.urgent order by r.id",
         )
         .fetch_all(self.pool())
         .await?;
         let (mut started, mut full) = (0, BTreeSet::new());
-        for (id, flow) in queued {
-            if full.contains(&flow) {
+        for (id, flow, fills) in queued {
+            if full.contains(&(flow.clone(), fills)) {
                 continue;
             }
-            if self.admit(RunId(id), flow.clone(), now).await? {
+            if self.admit(RunId(id), (flow.clone(), fills), now).await? {
                 started += 1;
             } else {
-                full.insert(flow);
+                full.insert((flow, fills));
             }
         }
         Ok(started)
     }
 
-    async fn admit(&self, id: RunId, flow: String, now: Timestamp) -> Result<bool> {
+    /// `fills`: the run belongs to a backfill, which has places of its own.
+    async fn admit(&self, id: RunId, (flow, fills): (String, bool), now: Timestamp) -> Result<bool> {
         let store = self.clone();
         self.transact(move |conn| {
             let (store, flow) = (store.clone(), flow.clone());
@@ -109,8 +112,12 @@ impl Store {
                 let Some(mut run) = LockedRun::lock(&store, conn, id).await? else {
                     return Ok(false);
                 };
-                let standing = Standing::of(conn, &flow).await?;
-                if run.view.state != RunState::Queued || !standing.admits(run.flow.max_active) {
+                let standing = Standing::of(conn, (&flow, fills)).await?;
+                let most = match fills {
+                    true => places_of_backfill(conn, id).await?.unwrap_or(run.flow.max_active),
+                    false => run.flow.max_active,
+                };
+                if run.view.state != RunState::Queued || !standing.admits(most) {
                     return Ok(false);
                 }
                 run.load_all(conn).await?;
@@ -134,6 +141,12 @@ pub(super) struct Origin {
     pub carried: BTreeMap<TaskIdx, Carried>,
     /// It starts whatever else runs.
     pub regardless: bool,
+    /// It takes nothing from the cache.
+    pub no_cache: bool,
+    /// Why it goes before everything else, once a second person says so.
+    pub emergency: Option<String>,
+    /// The past tick that it stands for.
+    pub filling: Option<Filling>,
 }
 
 /// Creates a run inside a transaction of the caller, and the row of its tick.
@@ -175,7 +188,12 @@ pub(super) async fn draft(
     now: Timestamp,
 ) -> Result<Option<LockedRun>> {
     let flow = store.definition(conn, version).await?;
-    let starts = origin.regardless || Standing::of(conn, &new.flow).await?.has_room(flow.max_active);
+    if let Some(filling) = &origin.filling
+        && filling.is_taken(conn, &new.flow).await?
+    {
+        return Ok(None);
+    }
+    let starts = starts_now(conn, (new, origin), flow.max_active).await?;
     let (view, mut tasks, plan) = plan::create(&flow.graph, &origin.carried.keys().copied().collect());
     for (idx, carried) in &origin.carried {
         if let Some(task) = tasks.get_mut(idx) {
@@ -184,6 +202,7 @@ pub(super) async fn draft(
     }
     let mut run = LockedRun::new(new.id, flow, view, 1);
     run.tasks = tasks;
+    run.urgent = origin.emergency.is_some();
     run.record(&plan, &Details::new());
     if starts {
         run.start(now)?;
@@ -192,7 +211,39 @@ pub(super) async fn draft(
     }
     let head = insert_head(conn, (new, version, origin), &run, now).await?;
     note_tick(conn, new, now).await?;
-    Ok(head.then_some(run))
+    if !head {
+        return Ok(None);
+    }
+    if let Some(filling) = &origin.filling {
+        filling.take(conn, new).await?;
+    }
+    if let Some(reason) = &origin.emergency {
+        emergencies::declare(conn, (new.id, reason), (&new.requester, now)).await?;
+    }
+    Ok(Some(run))
+}
+
+/// Whether a new run of a flow that is locked begins at once. An emergency waits for a second person.
+async fn starts_now(
+    conn: &mut PgConnection,
+    (new, origin): (&NewRun, &Origin),
+    max_active: u32,
+) -> Result<bool> {
+    if origin.emergency.is_some() || origin.regardless {
+        return Ok(origin.emergency.is_none());
+    }
+    let standing = Standing::of(conn, (&new.flow, origin.filling.is_some())).await?;
+    let most = origin.filling.as_ref().and_then(|filling| filling.max_active);
+    Ok(standing.has_room(most.unwrap_or(max_active)))
+}
+
+/// How many runs of its backfill may run at once; `None`: as many as the flow says.
+async fn places_of_backfill(conn: &mut PgConnection, run: RunId) -> Result<Option<u32>> {
+    let most: Option<Option<i32>> = sqlx::query_scalar("select max_active from backfill where run = $1")
+        .bind(run.0)
+        .fetch_optional(conn)
+        .await?;
+    Ok(most.flatten().map(i32::unsigned_abs))
 }
 
 /// The row that says what became of the tick: this run, or the one that was faster.
@@ -220,18 +271,25 @@ pub(super) struct Admission {
     pub version: VersionHash,
     /// It was removed: nobody asks for a run of it any more.
     pub removed: bool,
+    /// A freeze window stops the flow itself.
+    pub frozen: bool,
 }
 
 /// Serialises admission to a flow.
 pub(super) async fn lock_flow(conn: &mut PgConnection, flow: &str) -> Result<Admission> {
-    let found: Option<(String, bool)> =
-        sqlx::query_as("select version, removed_at is not null from flow where name = $1 for no key update")
-            .bind(flow)
-            .fetch_optional(conn)
-            .await?;
-    let admission = |(version, removed)| Admission {
+    let found: Option<(String, bool, bool)> = sqlx::query_as(
+        "select version, removed_at is not null, exists (
+           select from freeze_window z where z.flow = flow.name and z.ended_at is null
+             and z.from_at <= clock_timestamp() and z.until_at > clock_timestamp())
+         from flow where name = $1 for no key update",
+    )
+    .bind(flow)
+    .fetch_optional(conn)
+    .await?;
+    let admission = |(version, removed, frozen)| Admission {
         version: VersionHash(version),
         removed,
+        frozen,
     };
     found.map(admission).ok_or_else(|| StoreError::NotFound {
         what: "flow",
@@ -248,24 +306,31 @@ pub(super) struct Standing {
     pub queued: usize,
     /// Those of them that a tick made.
     pub queued_ticks: usize,
+    /// A freeze window stops the flow itself.
+    pub frozen: bool,
 }
 
 impl Standing {
-    /// Counts under the flow's lock.
-    pub(super) async fn of(conn: &mut PgConnection, flow: &str) -> Result<Self> {
-        let (active, queued, queued_ticks): (i64, i64, i64) = sqlx::query_as(
+    /// Counts under the flow's lock; the runs of backfills (`fills`) and the others have places of their own. An emergency that waits for
+    /// a second person stands in nobody's way.
+    pub(super) async fn of(conn: &mut PgConnection, (flow, fills): (&str, bool)) -> Result<Self> {
+        let (active, queued, queued_ticks, frozen): (i64, i64, i64, bool) = sqlx::query_as(
             "select count(*) filter (where r.state in ('running', 'cancelling')),
-               count(*) filter (where r.state = 'queued'),
-               count(*) filter (where r.state = 'queued' and r.schedule is not null)
-             from active_run a join run r on r.id = a.run where a.flow = $1",
+               count(*) filter (where r.state = 'queued' and not r.urgent),
+               count(*) filter (where r.state = 'queued' and r.schedule is not null),
+               exists (select from freeze_window z where z.flow = $1 and z.ended_at is null
+                         and z.from_at <= clock_timestamp() and z.until_at > clock_timestamp())
+             from active_run a join run r on r.id = a.run where a.flow = $1 and (r.trigger = 'backfill') = $2",
         )
         .bind(flow)
+        .bind(fills)
         .fetch_one(conn)
         .await?;
         Ok(Self {
             active: active as usize,
             queued: queued as usize,
             queued_ticks: queued_ticks as usize,
+            frozen,
         })
     }
 
@@ -273,7 +338,7 @@ impl Standing {
     pub(super) async fn to_be_replaced(conn: &mut PgConnection, flow: &str) -> Result<Vec<RunId>> {
         let runs: Vec<uuid::Uuid> = sqlx::query_scalar(
             "select r.id from active_run a join run r on r.id = a.run
-             where a.flow = $1 and (r.state = 'running' or (r.state = 'queued' and r.schedule is not null))
+             where a.flow = $1 and r.trigger <> 'backfill' and (r.state = 'running' or (r.state = 'queued' and r.schedule is not null))
              order by r.id",
         )
         .bind(flow)
@@ -305,9 +370,9 @@ async fn insert_head(
     let row = sqlx::query(
         "with made as (
            insert into run (id, flow, version, state, trigger, requester, schedule, scheduled_for, params, created_at,
-             retry_of, open, active, seen, next_seq, started_at, finished_at)
+             retry_of, open, active, seen, next_seq, started_at, finished_at, no_cache, urgent)
            values ($1, $2, $3, $12::text::run_state, $4, $5, $6, $7, $8, $9, $10, $11, $13, $14, $15,
-             case when $12 <> 'queued' then $9 end, case when $16 then $9 end)
+             case when $12 <> 'queued' then $9 end, case when $16 then $9 end, $17, $18)
            on conflict do nothing returning id, flow, finished_at),
          moves as (insert into active_run (run, flow) select id, flow from made where finished_at is null)
          select id from made",
@@ -328,6 +393,8 @@ async fn insert_head(
     .bind(run.view.seen.0)
     .bind(run.next_seq())
     .bind(run.view.state.is_terminal())
+    .bind(origin.no_cache)
+    .bind(run.urgent)
     .fetch_optional(conn)
     .await?;
     Ok(row.is_some())

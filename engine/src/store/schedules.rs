@@ -36,6 +36,17 @@ impl Locked {
         rows.iter().map(Self::of).collect()
     }
 
+    /// The schedules of a flow, unlocked: to be looked at.
+    pub(super) async fn look(conn: &mut PgConnection, flow: &str) -> Result<Vec<Self>> {
+        let rows = sqlx::query(
+            "select flow, name, spec, cursor_at, effective_from, paused_at from schedule where flow = $1 order by name",
+        )
+        .bind(flow)
+        .fetch_all(conn)
+        .await?;
+        rows.iter().map(Self::of).collect()
+    }
+
     /// Locks schedules by flow and name.
     pub(super) async fn lock_all(conn: &mut PgConnection, which: &[&(String, String)]) -> Result<Vec<Self>> {
         let (flows, names): (Vec<&str>, Vec<&str>) = which

@@ -31,6 +31,8 @@ pub struct RunFacts {
     pub scheduled_for: Option<Timestamp>,
     /// When it was created; of a retry, when the first try was: what is carried over was made as of then.
     pub created_at: Timestamp,
+    /// Nothing that was made before may stand in for work.
+    pub no_cache: bool,
 }
 
 /// What an attempt is rendered from.
@@ -225,7 +227,7 @@ async fn load_facts(
         "with recursive tries as (
            select id, created_at, retry_of from run where id = any($1)
            union all select t.id, r.created_at, r.retry_of from run r join tries t on r.id = t.retry_of)
-         select r.id, r.version, r.params, r.trigger, r.requester, r.scheduled_for,
+         select r.id, r.version, r.params, r.trigger, r.requester, r.scheduled_for, r.no_cache,
            (select min(t.created_at) from tries t where t.id = r.id) as created_at
          from run r where r.id = any($1)",
     )
@@ -241,6 +243,7 @@ async fn load_facts(
             requester: row.try_get("requester")?,
             scheduled_for: maybe_instant(row, "scheduled_for")?,
             created_at: instant(row, "created_at")?,
+            no_cache: row.try_get("no_cache")?,
         };
         facts.insert(RunId(row.try_get("id")?), Arc::new(of_run));
     }

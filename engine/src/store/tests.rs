@@ -61,6 +61,7 @@ pub(crate) fn task(name: &str, needs: &[TaskIdx], attempts: u32) -> Task {
         env: BTreeMap::new(),
         on_worker_lost: crate::graph::OnWorkerLost::Retry,
         placement: crate::graph::Placement::default(),
+        cache: None,
         isolation: crate::plugin::Isolation::Inline,
         files: Vec::new(),
     }
@@ -78,6 +79,7 @@ pub(crate) fn flow(tasks: Vec<Task>) -> Flow {
         max_active: 1,
         notify: Vec::new(),
         schedules: Vec::new(),
+        triggers: Vec::new(),
         params: indexmap::IndexMap::new(),
         vars: BTreeMap::new(),
         files: BTreeMap::new(),
@@ -206,6 +208,7 @@ pub(crate) fn report(claim: &Claim, outcome: Outcome) -> Report {
         message: None,
         items: None,
         gate: None,
+        cached: None,
     }
 }
 

@@ -299,7 +299,13 @@ impl<'a> Firing<'a> {
         if self.is_recorded(conn, at).await? {
             return Ok(false);
         }
-        let standing = Standing::of(conn, &self.schedule.flow).await?;
+        let standing = Standing::of(conn, (&self.schedule.flow, false)).await?;
+        if standing.frozen {
+            Skip::one(at, "frozen")
+                .record(conn, self.schedule, self.now)
+                .await?;
+            return Ok(false);
+        }
         let regardless = match self.turn(&standing, at) {
             Turn::Skip => {
                 Skip::one(at, "overlap")

@@ -115,6 +115,8 @@ pub struct TaskRun {
     pub progress: Option<Value>,
     /// Name of the worker that holds it now.
     pub worker: Option<String>,
+    /// The run whose attempt made what it took, where the reason is `cached`.
+    pub cached_from: Option<Uuid>,
     /// What it handed on.
     pub outputs: Option<Value>,
     /// Files and tables its accepted attempt made.

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::scope::{run_time, scope};
 use super::vault::{self, Vault};
-use super::{Shared, Stop, StopSwitch, child, gate, inside, leftovers};
+use super::{Shared, Stop, StopSwitch, child, freeze, gate, inside, leftovers};
 use crate::clock;
 use crate::graph::Flow;
 use crate::plan::Outcome;
@@ -22,6 +22,7 @@ use crate::plugin::{Attempt, Ctx, Emission, Folders, Host, Isolation, Level, Pre
 use crate::state::Reason;
 use crate::store::advance::Report;
 use crate::store::approvals::Reached;
+use crate::store::cache::{Cached, Hit};
 use crate::store::claim::Claim;
 use crate::store::leases::GRACE;
 use crate::store::surroundings::Surroundings;
@@ -32,8 +33,10 @@ const OUTPUT_CAP: usize = 1 << 20;
 
 /// How an attempt that went its way ended.
 pub(super) enum End {
-    /// With the plugin's outputs.
-    Outputs(Value),
+    /// With the plugin's outputs, and the key under which they are kept where the task is cached.
+    Outputs(Value, Option<String>),
+    /// With the outputs of an earlier attempt on the same inputs.
+    Cached(Box<Hit>),
     /// Before it began: its `when` is false.
     Unneeded,
     /// As the items that it runs for.
@@ -109,6 +112,7 @@ async fn go(
     if let Some(end) = attempting.before()? {
         return Ok(end);
     }
+    freeze::pass(&attempting).await?;
     attempting.vault = vault::open(shared, claim.task()).await?;
     let ended = match &claim.task().gate {
         Some(gate) => gate::pass(&attempting, gate).await,
@@ -131,9 +135,18 @@ fn report(claim: &Claim, result: Result<End, TaskError>, stop: Option<Stop>) -> 
         message: None,
         items: None,
         gate: None,
+        cached: None,
     };
     match result {
-        Ok(End::Outputs(outputs)) => report.outputs = Some(outputs),
+        Ok(End::Outputs(outputs, key)) => {
+            report.outputs = Some(outputs);
+            report.cached = key.map(|key| Cached::Made { key });
+        }
+        Ok(End::Cached(hit)) => {
+            report.outcome = Outcome::Cached;
+            report.outputs = Some(hit.outputs.clone());
+            report.cached = Some(Cached::Taken(hit));
+        }
         Ok(End::Unneeded) => report.outcome = Outcome::Unneeded,
         Ok(End::Items(items)) => {
             let count = items.len() as u32;
@@ -198,7 +211,7 @@ impl Attempting<'_> {
     /// Runs the plugin, no gate being there.
     async fn plainly(&self) -> Result<End, TaskError> {
         let prepared = self.prepare().await?;
-        self.run(prepared).await.map(End::Outputs)
+        self.run(prepared).await
     }
 
     /// Renders the input and lays out the folders.
@@ -232,8 +245,14 @@ impl Attempting<'_> {
         })
     }
 
-    /// Runs the plugin; answers its outputs.
-    pub async fn run(&self, prepared: Prepared) -> Result<Value, TaskError> {
+    /// Runs the plugin, or takes what it made of the same inputs before.
+    pub async fn run(&self, prepared: Prepared) -> Result<End, TaskError> {
+        let key = self.cache_key(&prepared).await;
+        if let Some(key) = &key
+            && let Some(hit) = self.cached(key).await
+        {
+            return Ok(End::Cached(Box::new(hit)));
+        }
         let outputs = self.call(prepared).await?;
         let size = outputs.to_string().len();
         if size > OUTPUT_CAP {
@@ -241,7 +260,7 @@ impl Attempting<'_> {
                 "the outputs are {size} bytes of JSON, more than {OUTPUT_CAP}; hand large data on as an artifact"
             )));
         }
-        Ok(outputs)
+        Ok(End::Outputs(outputs, key))
     }
 
     /// Asks the plugin what it would do.

@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Room, Shared, lock};
 use crate::clock;
-use crate::plan::Outcome;
 use crate::plugin::Isolation;
 use crate::store::advance::{Advanced, Report};
 use crate::store::{Store, clean};
@@ -106,7 +105,7 @@ fn freed(shared: &Shared, batch: &[Report]) -> Room {
 /// Lets go of what is reported and begins what was handed over, which knows of its run and its needs what has just been said.
 async fn go_on(shared: &Arc<Shared>, batch: &[Report], done: Advanced) {
     if !done.handed.is_empty() {
-        let succeeded = |(r, counted): &(&Report, bool)| *counted && r.outcome == Outcome::Succeeded;
+        let succeeded = |(r, counted): &(&Report, bool)| *counted && r.outcome.hands_on();
         let succeeded = batch.iter().zip(done.accepted).filter(succeeded);
         let outputs = succeeded.filter_map(|(r, _)| Some(((r.run, r.idx), clean(r.outputs.clone()?))));
         shared.begin_all(done.handed, outputs.collect()).await;

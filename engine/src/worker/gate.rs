@@ -35,7 +35,7 @@ pub(super) async fn pass(attempting: &Attempting<'_>, gate: &Gate) -> Result<End
             noted.map_err(trouble)?;
             finisher::supersede(store.clone());
             let prepared = attempting.prepare().await?;
-            attempting.run(prepared).await.map(End::Outputs)
+            attempting.run(prepared).await
         }
         Opening::Asks { approval, why } => {
             let asking = Asking {
@@ -68,7 +68,7 @@ impl Asking<'_> {
         }
         match self.attempting.run(prepared.clone()).await {
             Err(TaskError::WorldMoved { message }) => self.ask_anew(&prepared, message).await,
-            done => done.map(End::Outputs),
+            done => done,
         }
     }
 

@@ -6,8 +6,10 @@
     reason = "tests fail by panicking"
 )]
 
+mod cache;
 mod conditions;
 mod ends;
+mod freezes;
 mod gates;
 mod maps;
 mod secrets;
@@ -135,6 +137,7 @@ fn registry() -> Registry {
     Registry::default()
         .with(Here)
         .with(Child)
+        .with(freezes::Guarded)
         .with(gates::Give)
         .with(gates::Mover::<false>)
         .with(gates::Mover::<true>)
@@ -188,6 +191,7 @@ fn task(name: &str, needs: &[u32], (uses, with): (&str, serde_json::Value)) -> T
         env: BTreeMap::new(),
         on_worker_lost: OnWorkerLost::Retry,
         placement: crate::graph::Placement::default(),
+        cache: None,
         isolation,
         files: Vec::new(),
     }
@@ -232,6 +236,7 @@ async fn prepare_at(url: &str, tasks: Vec<Task>) -> (Store, tempfile::TempDir) {
         max_active: 9,
         notify: Vec::new(),
         schedules: Vec::new(),
+        triggers: Vec::new(),
         params: indexmap::IndexMap::new(),
         vars: BTreeMap::from([("greeting".to_owned(), json!("hello"))]),
         files: BTreeMap::new(),

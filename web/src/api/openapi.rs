@@ -104,6 +104,8 @@ fn body(entry: &Route) -> Option<Value> {
         ("POST", "/api/v1/runs/{id}/retry") => "RetryRequest",
         ("POST", "/api/v1/approvals/{id}/decision") => "Decision",
         ("POST", "/api/v1/pools/{name}") => "PoolSize",
+        ("POST", "/api/v1/freezes") => "NewFreeze",
+        ("POST", "/api/v1/flows/{flow}/backfill") => "Backfill",
         _ => return None,
     };
     Some(json!({"$ref": format!("#/components/schemas/{name}")}))
@@ -124,7 +126,31 @@ fn schemas() -> Value {
         "RunRequest": {
             "type": "object",
             "additionalProperties": false,
-            "properties": {"params": {"type": "object"}},
+            "properties": {"params": {"type": "object"}, "no_cache": {"type": "boolean", "default": false},
+                "emergency": {"type": ["string", "null"], "description": "Why it goes before everything else"}},
+        },
+        "NewFreeze": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["until", "reason"],
+            "properties": {
+                "flow": {"type": ["string", "null"]},
+                "from": {"type": "string", "format": "date-time"},
+                "until": {"type": "string", "format": "date-time"},
+                "reason": {"type": "string"},
+            },
+        },
+        "Backfill": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["from", "to"],
+            "properties": {
+                "from": {"type": "string", "format": "date-time"},
+                "to": {"type": "string", "format": "date-time"},
+                "schedule": {"type": ["string", "null"]},
+                "max_active": {"type": ["integer", "null"], "minimum": 1},
+                "dry_run": {"type": "boolean", "default": false},
+            },
         },
         "PoolSize": {
             "type": "object",

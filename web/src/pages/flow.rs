@@ -195,7 +195,15 @@ async fn trigger(
     let (problems, notice, status) = match from_texts(&flow, &texts) {
         Err(problems) => (problems, None, StatusCode::UNPROCESSABLE_ENTITY),
         Ok(params) => {
-            let asked = (name.as_str(), Request { params }, "manual", key.as_deref());
+            let asked = (
+                name.as_str(),
+                Request {
+                    params,
+                    ..Request::default()
+                },
+                "manual",
+                key.as_deref(),
+            );
             match command::trigger(&app.store, &visitor.actor, asked, clock::now()).await {
                 Ok(done) => return Ok(see(&format!("/runs/{}", done.run.summary.id))),
                 Err(CommandError::Params(problems)) => (problems, None, StatusCode::UNPROCESSABLE_ENTITY),

@@ -67,6 +67,7 @@ async fn a_repeat_under_its_key_gets_the_run_of_the_first_time() {
     assert_eq!(again.run, first.run);
     let other = Request {
         params: Map::from_iter([("x".to_owned(), json!(1))]),
+        ..Request::default()
     };
     let other = trigger(&bench.store, &anna(), ("f", other, "api", Some("k")), bench.now).await;
     assert!(matches!(other, Err(CommandError::KeyReused { key }) if key == "k"));

@@ -84,6 +84,7 @@ pub(super) fn seal(task: RawTask<'_>, facts: &Facts<'_>, edges: &[Edge], files: 
             .collect(),
         on_worker_lost: task.on_worker_lost,
         placement: task.placement,
+        cache: task.cache,
         isolation: facts.plugin?.descriptor().isolation,
         files,
     })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::decode::{Doc, Node, Section, Text};
 use super::super::diagnostic::Problem;
 use super::gate::{self, RawGate};
-use crate::graph::{MAX_ITEMS, MOST_URGENT, OnWorkerLost, Placement, RunIf};
+use crate::graph::{CachePolicy, MAX_ITEMS, MOST_URGENT, OnWorkerLost, Placement, RunIf};
 use crate::id::TaskName;
 use crate::retry::RetryPolicy;
 
@@ -29,6 +29,7 @@ pub(in crate::spec) struct RawTask<'d> {
     pub env: Vec<(Text, Text)>,
     pub on_worker_lost: OnWorkerLost,
     pub placement: Placement,
+    pub cache: Option<CachePolicy>,
     pub files: Vec<Text>,
 }
 
@@ -41,7 +42,7 @@ impl RawTask<'_> {
     }
 }
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "uses",
     "description",
     "with",
@@ -59,6 +60,7 @@ const KEYS: [&str; 18] = [
     "queue",
     "priority",
     "pool",
+    "cache",
     "files",
 ];
 pub(in crate::spec) const RUN_IFS: [&str; 4] = ["all_succeeded", "all_done", "any_failed", "any_succeeded"];
@@ -95,10 +97,23 @@ pub(super) fn decode<'d>(doc: Doc<'d>, (name, node): (Text, Node<'d>), priority:
             .choice("on_worker_lost", &["retry", "fail"])
             .unwrap_or_default(),
         placement: placement(&section, self::priority(&section).unwrap_or(priority)),
+        cache: section.get("cache").and_then(|node| cache(doc, node)),
         files: section.texts("files"),
         span: section.span,
         name,
     })
+}
+
+fn cache<'d>(doc: Doc<'d>, node: Node<'d>) -> Option<CachePolicy> {
+    let section = doc.section(node, "`cache`", &["ttl"])?;
+    section.get("ttl").or_else(|| {
+        let problem = Problem::new("missing-key", section.span.clone(), "`cache` needs the key `ttl`");
+        let help = "say how long what was made stands in: cache = { ttl = \"1d\" }";
+        doc.problems.add(problem.help(help));
+        None
+    })?;
+    let ttl = section.duration("ttl")?;
+    Some(CachePolicy { ttl })
 }
 
 fn placement(section: &Section<'_>, priority: i32) -> Placement {

@@ -240,6 +240,12 @@ fn a_task_says_where_it_waits_or_is_told_what_is_wrong_with_it() {
         task("queue = \"gpu\"\npriority = -100\npool = \"desk\""),
         Vec::<String>::new()
     );
+    assert_eq!(task("cache = { ttl = \"1d\" }"), Vec::<String>::new());
+    assert_eq!(task("cache = {}"), ["missing-key: `cache` needs the key `ttl`"]);
+    assert_eq!(
+        task("cache = { ttl = \"1d\", by = \"with\" }"),
+        ["unknown-key: unknown key `by` in `cache`"]
+    );
     assert_eq!(
         task("priority = 101"),
         ["wrong-value: `priority` must be between -100 and 100"]
@@ -256,6 +262,38 @@ fn a_task_says_where_it_waits_or_is_told_what_is_wrong_with_it() {
     assert_eq!(
         task("prioritty = 3"),
         ["unknown-key: unknown key `prioritty` in task `a`"]
+    );
+}
+
+#[test]
+fn a_trigger_names_another_flow_and_ends_there_are() {
+    let trigger = |lines: &str| {
+        let task = "[tasks.a]\nuses = \"data_pull\"\nwith = { source = \"s\", days = 1 }";
+        problems(&format!(
+            "[[trigger]]\n{lines}\n[params.p]\ntype = \"string\"\ndefault = \"d\"\n{task}\n"
+        ))
+    };
+    assert_eq!(
+        trigger("on = \"flow\"\nflow = \"other\"\nstates = [\"failed\", \"rejected\"]"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        trigger("on = \"flow\""),
+        ["missing-key: [[trigger]] needs the key `flow`"]
+    );
+    assert_eq!(
+        trigger("on = \"clock\"\nflow = \"other\""),
+        ["wrong-value: `on` knows no \"clock\""]
+    );
+    assert_eq!(
+        trigger("on = \"flow\"\nflow = \"other\"\nstates = [\"succeded\"]"),
+        ["wrong-value: no run ends `succeded`"]
+    );
+    assert_eq!(
+        trigger("on = \"flow\"\nflow = \"other\"\n[params.q]\ntype = \"string\""),
+        [
+            "missing-param: param `q` has no default, and nobody gives it a value in a run that follows another"
+        ]
     );
 }
 

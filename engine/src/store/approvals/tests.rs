@@ -126,6 +126,7 @@ impl Court {
         };
         let report = Report {
             gate: Some(Box::new(asks)),
+            cached: None,
             ..report(claim, Outcome::Asked)
         };
         let done = self
@@ -835,6 +836,7 @@ async fn a_run_that_is_being_stopped_asks_nobody() {
     };
     let report = Report {
         gate: Some(Box::new(reached)),
+        cached: None,
         ..report(&claim, Outcome::Asked)
     };
     let done = court

@@ -153,7 +153,7 @@ impl<'r> Waiting<'r> {
                 all.at.push(pg(*due));
                 all.light.push(task.is_light());
                 all.queue.push(&task.placement.queue);
-                all.points.push(f64::from(task.placement.priority));
+                all.points.push(task.placement.head_start(run.urgent));
                 all.pool.push(task.placement.pool.as_deref());
             }
         }
@@ -375,10 +375,18 @@ async fn write_runs(conn: &mut PgConnection, runs: &[LockedRun], now: Timestamp)
         .bind(views().map(|view| view.state.is_terminal()).collect::<Vec<_>>());
     update.execute(&mut *conn).await?;
     if !ended.is_empty() {
-        sqlx::query("delete from active_run where run = any($1)")
-            .bind(ended)
-            .execute(conn)
-            .await?;
+        // A row for the scheduler, only where a flow waits for this end.
+        sqlx::query(
+            "with gone as (delete from active_run where run = any($1))
+             insert into ended_run (run, flow, state)
+             select r.id, r.flow, r.state::text from run r
+             where r.id = any($1) and exists (
+               select from flow_trigger t where t.source = r.flow and r.state::text = any(t.states))
+             on conflict do nothing",
+        )
+        .bind(ended)
+        .execute(conn)
+        .await?;
     }
     Ok(())
 }

@@ -35,6 +35,8 @@ fn of_flow(name: &str) -> What {
         name: name.to_owned(),
         params: Map::new(),
         trigger: "manual",
+        no_cache: false,
+        emergency: None,
     }
 }
 
@@ -101,6 +103,8 @@ async fn what_was_refused_leaves_its_key_free() {
         name: "f".to_owned(),
         params: Map::from_iter([("dayz".to_owned(), json!(1))]),
         trigger: "api",
+        no_cache: false,
+        emergency: None,
     };
     let Placed::Params(problems) = bench.store.place(wrong, bench.now).await.unwrap() else {
         panic!("no such param");

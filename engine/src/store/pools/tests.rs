@@ -398,3 +398,63 @@ async fn what_a_claim_costs() {
         println!("{name}: {:?} a pick of 8 of 3,000", spent / 200);
     }
 }
+
+fn person(name: &str, role: crate::command::Role) -> crate::command::Actor {
+    crate::command::Actor::person(name, [role])
+}
+
+#[tokio::test]
+async fn an_emergency_waits_for_a_second_person_and_then_goes_before_everything_else() {
+    use crate::command::{self, CommandError, Request, Role};
+    let bench = Bench::pooled(1, vec![pooled("a", 100), pooled("b", 0)]).await;
+    for name in ["anna", "ben"] {
+        let new = crate::store::people::NewPerson {
+            name: name.to_owned(),
+            password: None,
+            roles: vec![Role::Approver, Role::Operator],
+            os_user: None,
+        };
+        bench.store.enroll(new, None, bench.now).await.unwrap();
+    }
+    let anna = crate::command::Actor::person("anna", [Role::Approver, Role::Operator]);
+    let usual = bench.run().await;
+    let held = bench.claim(1).await.remove(0);
+    assert_eq!((held.run, held.idx), (usual, 0));
+    let request = Request {
+        emergency: Some("prices are wrong".to_owned()),
+        ..Request::default()
+    };
+    let made = command::trigger(&bench.store, &anna, ("f", request, "manual", None), bench.now)
+        .await
+        .unwrap();
+    let urgent = crate::id::RunId(made.run.summary.id);
+    bench.store.admit_queued(bench.now).await.unwrap();
+    let why = bench.store.why(&made.run).await.unwrap();
+    assert!(why.sentence.unwrap().contains("a second person, not anna"));
+    let own = command::confirm(&bench.store, &anna, urgent, bench.now).await;
+    assert!(matches!(own, Err(CommandError::Forbidden { why }) if why.contains("somebody else")));
+    let nobody = command::confirm(&bench.store, &person("otto", Role::Approver), urgent, bench.now).await;
+    assert!(matches!(nobody, Err(CommandError::Forbidden { .. })));
+    let ben = person("ben", Role::Approver);
+    let going = command::confirm(&bench.store, &ben, urgent, bench.now)
+        .await
+        .unwrap();
+    assert_eq!(going.summary.state, "running", "whatever max_active says");
+    command::confirm(&bench.store, &ben, urgent, bench.now)
+        .await
+        .unwrap();
+    assert!(
+        bench.claim(9).await.is_empty(),
+        "nothing that runs is stopped for it"
+    );
+    assert!(bench.report(&held, Outcome::Succeeded).await);
+    let next = bench.claim(1).await.remove(0);
+    assert_eq!(next.run, urgent, "it is before b, which waited longer");
+    let kinds: Vec<String> = sqlx::query_scalar("select kind from ledger where run = $1 order by seq")
+        .bind(urgent.0)
+        .fetch_all(bench.store.pool())
+        .await
+        .unwrap();
+    assert_eq!(kinds, ["emergency_declared", "emergency_confirmed"]);
+    bench.audit().await;
+}

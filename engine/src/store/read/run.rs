@@ -205,11 +205,12 @@ pub(super) async fn task_runs(
     };
     let sql = format!(
         "select t.idx, t.state::text as state, t.reason, t.attempt, t.lost, t.epoch, t.started_at, t.finished_at,
-                d.at as due_at, l.progress, w.name as worker
+                d.at as due_at, l.progress, w.name as worker, h.origin as cached_from
          from ({picked}) t
          left join ready d on d.run = t.run and d.idx = t.idx and t.state in ('backoff', 'waiting')
          left join lease l on l.run = t.run and l.idx = t.idx
          left join worker w on w.id = l.worker
+         left join cache_hit h on h.run = t.run and h.idx = t.idx
          order by t.idx % $2, t.idx"
     );
     let query = sqlx::query(sqlx::AssertSqlSafe(sql));
@@ -249,6 +250,7 @@ pub(super) async fn task_runs(
             message: None,
             progress: row.try_get("progress")?,
             worker: row.try_get("worker")?,
+            cached_from: row.try_get("cached_from")?,
             outputs: None,
             artifacts: Vec::new(),
             gated: task.gate.is_some(),

@@ -11,7 +11,7 @@ use super::super::{Result, Store};
 use super::short_id;
 use crate::graph::{EVERY_QUEUE, Flow, Placement};
 use crate::id::{RunId, TaskIdx};
-use crate::view::{Approval, Obstacle, Pool, Run, TaskRun, Why, Worker};
+use crate::view::{Approval, Emergency, Obstacle, Pool, Run, TaskRun, Why, Worker};
 
 impl Store {
     /// Why a run and its unfinished task runs are where they are.
@@ -41,6 +41,7 @@ struct Facts {
     /// How many are before a task run in the line for its pool.
     ahead: BTreeMap<TaskIdx, i64>,
     approvals: BTreeMap<String, Approval>,
+    emergency: Option<Emergency>,
     /// Seconds since the worker of a running task run was heard of.
     silent: BTreeMap<TaskIdx, f64>,
 }
@@ -58,6 +59,7 @@ impl Facts {
             ..Self::default()
         };
         if run.summary.state == "queued" {
+            facts.emergency = store.emergency(id).await?;
             (facts.moving, facts.before) = line_of_runs(&mut conn, run).await?;
         }
         if has("ready") {
@@ -86,7 +88,7 @@ impl Facts {
     fn of_run(&self, run: &Run) -> Option<String> {
         let summary = &run.summary;
         match summary.state.as_str() {
-            "queued" => Some(self.of_queued()),
+            "queued" => Some(self.of_emergency(run).unwrap_or_else(|| self.of_queued())),
             "cancelling" => Some("it was told to stop; it is over when its last attempt is".to_owned()),
             "succeeded" | "failed" | "rejected" | "cancelled" => Some(format!(
                 "it is over: {}",
@@ -94,6 +96,19 @@ impl Facts {
             )),
             _ => None,
         }
+    }
+
+    fn of_emergency(&self, run: &Run) -> Option<String> {
+        let emergency = self
+            .emergency
+            .as_ref()
+            .filter(|known| known.confirmed_by.is_none())?;
+        Some(format!(
+            "an emergency ({}): it waits for a second person, not {}: tidegate approve {}",
+            emergency.reason,
+            run.summary.requester,
+            short_id(run.summary.id)
+        ))
     }
 
     fn of_queued(&self) -> String {

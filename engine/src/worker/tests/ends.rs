@@ -343,6 +343,7 @@ async fn succeed(store: &Store, claim: &Claim) {
         message: None,
         items: None,
         gate: None,
+        cached: None,
     };
     store.advance(vec![report], None, clock::now()).await.unwrap();
 }
