@@ -28,6 +28,8 @@ use crate::store::{Store, StoreError};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the look at the database may take.
 const LOOK: Duration = Duration::from_secs(5);
+/// How soon it looks again when it is rung for.
+const BREATH: Duration = Duration::from_millis(25);
 /// How soon to come back to a schedule that another scheduler is at.
 const BUSY: Duration = Duration::from_millis(100);
 
@@ -65,7 +67,11 @@ pub async fn run(
         let pause = pause.saturating_sub(begun.elapsed());
         tokio::select! {
             () = stop.cancelled() => {}
-            () = wake.notified() => {}
+            // Hundreds of runs that end in a second are no reason for hundreds of looks.
+            () = async {
+                wake.notified().await;
+                clock::sleep(BREATH.saturating_sub(begun.elapsed())).await;
+            } => {}
             () = clock::sleep(pause) => {}
         }
     }

@@ -37,6 +37,8 @@ pub mod notices;
 pub mod orders;
 mod passwords;
 pub mod people;
+#[cfg(test)]
+mod plans;
 pub mod pools;
 pub mod read;
 mod retention;
@@ -168,6 +170,9 @@ pub struct Store {
     bell: Arc<Bell>,
 }
 
+/// Statements of transactions find their rows by keys, whatever their arrays hold: planned once for a connection, not each time.
+const BEGIN: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan";
+
 /// How often a transaction is tried before its passing trouble is reported: about ten seconds, a restart of PostgreSQL.
 const TRIES: u32 = 12;
 
@@ -222,7 +227,7 @@ impl Store {
 
 async fn attempt<T>(store: &Store, work: &impl Work<T>) -> Result<T> {
     let mut conn = store.pool.acquire().await?;
-    let mut tx = conn.begin().await?;
+    let mut tx = conn.begin_with(BEGIN).await?;
     let (value, rings) = bell::noting(work(&mut tx)).await;
     let value = match value {
         Ok(value) => value,

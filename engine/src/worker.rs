@@ -53,6 +53,8 @@ use crate::store::{Store, StoreError};
 
 /// Inline attempts at once, beside those that hold a slot.
 const LIGHT: usize = 512;
+/// How long is waited for more of them to end, where hundreds are under way, so that they are reported and followed together.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// How a worker is set up.
 #[derive(Clone)]
@@ -137,6 +139,26 @@ struct Room {
     light: usize,
 }
 
+/// Whether the last look at what is ready was cut short for lack of room: only then an end of an attempt is a reason to look again.
+#[derive(Debug, Default)]
+struct Full {
+    slots: AtomicBool,
+    light: AtomicBool,
+}
+
+impl Full {
+    fn set(&self, slots: bool, light: bool) {
+        self.slots.store(slots, Ordering::SeqCst);
+        self.light.store(light, Ordering::SeqCst);
+    }
+
+    /// Whether such room was waited for.
+    fn waits_for(&self, room: Room) -> bool {
+        (room.slots > 0 && self.slots.load(Ordering::SeqCst))
+            || (room.light > 0 && self.light.load(Ordering::SeqCst))
+    }
+}
+
 /// What all parts of a worker share.
 struct Shared {
     id: Uuid,
@@ -149,6 +171,7 @@ struct Shared {
     wake: Arc<Notify>,
     running: Mutex<BTreeMap<(RunId, TaskIdx), Running>>,
     draining: AtomicBool,
+    full: Full,
     reports: mpsc::UnboundedSender<Report>,
 }
 
@@ -171,6 +194,7 @@ pub async fn run(
         wake,
         running: Mutex::default(),
         draining: AtomicBool::new(false),
+        full: Full::default(),
         reports,
     });
     shared.store.enroll_worker(&shared.introduction()).await?;
@@ -197,20 +221,27 @@ pub async fn run(
     shared.store.dismiss_worker(id).await
 }
 
-/// Claims until there is no free slot or nothing left to claim.
+/// Claims until there is no room or nothing left to claim.
 async fn claim_round(shared: &Arc<Shared>) -> Result<(), StoreError> {
     loop {
+        // Said before the room is measured: who makes room meanwhile is either seen here, or sees this and rings.
+        shared.full.set(true, true);
+        if shared.is_crowded_with_light() {
+            clock::sleep(GATHER).await;
+        }
         let claimer = shared.claimer(shared.room());
-        let room = claimer.slots + claimer.light;
-        if room == 0 {
+        let (slots, light) = (claimer.slots, claimer.light);
+        if slots + light == 0 {
             return Ok(());
         }
-        let (slots, light) = (claimer.slots, claimer.light);
         let claims = shared.store.claim(claimer, clock::now()).await?;
         let inline = claims.iter().filter(|claim| claim.is_light()).count();
-        let full = (slots > 0 && claims.len() - inline == slots) || (light > 0 && inline == light);
+        let processes = claims.len() - inline;
         shared.begin_all(claims, Outputs::new()).await;
-        if !full {
+        // As much was claimed as there was room for: there may be more.
+        let again = (slots > 0 && processes == slots) || (light > 0 && inline == light);
+        if !again {
+            shared.full.set(processes == slots, inline == light);
             return Ok(());
         }
     }
@@ -260,6 +291,11 @@ impl Shared {
             *left = left.saturating_sub(1);
         }
         room
+    }
+
+    /// Hundreds of inline attempts are under way.
+    fn is_crowded_with_light(&self) -> bool {
+        self.room().light < LIGHT / 2
     }
 
     fn claimer(&self, Room { slots, light }: Room) -> Claimer {

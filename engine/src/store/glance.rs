@@ -33,7 +33,7 @@ impl Glance {
     }
 }
 
-pub(super) const GLANCE: &str = "select
+const GLANCE: &str = "select
      exists (select from schedule s join flow f on f.name = s.flow
              where f.removed_at is null and s.paused_at is null and (s.next_at is null or s.next_at <= $1)) as due,
      (select min(next_at) from schedule where paused_at is null and next_at > $1) as next_at,

@@ -142,7 +142,13 @@ impl LockedRun {
     ) -> Result<()> {
         let flow = Arc::clone(&self.flow);
         let touched = || outcomes.iter().map(|(idx, _)| *idx);
-        self.load(conn, plan::frontier(&flow.graph, touched())).await?;
+        // A claim changes nobody but whom it claims.
+        let (claimed, others): (Vec<_>, Vec<_>) = outcomes
+            .iter()
+            .partition(|(_, outcome)| *outcome == Outcome::Claimed);
+        let mut slice = plan::frontier(&flow.graph, others.iter().map(|(idx, _)| *idx));
+        slice.extend(claimed.iter().map(|(idx, _)| *idx));
+        self.load(conn, slice).await?;
         self.load_next_items(conn, outcomes).await?;
         let saved = (self.view.clone(), self.tasks.clone(), self.maps.clone());
         let first = self.plan(outcomes, now);
@@ -292,7 +298,17 @@ impl LockedRun {
             rings = rings | Rings::WORKERS;
         }
         // What waits or is over leaves room for another run of its flow.
-        if self.journal.iter().any(|record| record.idx.is_empty()) {
+        let leaves_room = |kind: &str| {
+            matches!(
+                RunEvent::parse(kind),
+                Some(RunEvent::Finished(_) | RunEvent::Paused)
+            )
+        };
+        if self
+            .journal
+            .iter()
+            .any(|record| record.idx.is_empty() && leaves_room(record.kind))
+        {
             rings = rings | Rings::SCHEDULER;
         }
         rings

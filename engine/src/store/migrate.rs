@@ -64,6 +64,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "tell_light_work",
         sql: include_str!("../../../migrations/0060_tell_light_work.sql"),
     },
+    Migration {
+        number: 61,
+        name: "insert_task_runs_unchecked",
+        sql: include_str!("../../../migrations/0061_insert_task_runs_unchecked.sql"),
+    },
 ];
 
 /// One step of the schema.

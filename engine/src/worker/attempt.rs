@@ -276,7 +276,9 @@ impl Attempting<'_> {
     async fn call(&self, prepared: Prepared) -> Result<Value, TaskError> {
         let answered = match self.claim.task().isolation {
             Isolation::Process => child::run(self.shared, self.claim, prepared, self.stop).await,
-            Isolation::Inline | Isolation::Program => inline(self.shared, self.claim, prepared, self.stop).await,
+            Isolation::Inline | Isolation::Program => {
+                inline(self.shared, self.claim, prepared, self.stop).await
+            }
         };
         answered.map(|answer| self.vault.mask.hide_value(answer))
     }

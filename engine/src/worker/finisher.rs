@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Room, Shared, lock};
+use super::{GATHER, Room, Shared, lock};
 use crate::clock;
 use crate::plugin::Isolation;
 use crate::store::advance::{Advanced, Report};
@@ -31,6 +31,14 @@ pub(super) async fn collect(
         if count == 0 {
             return;
         }
+        if shared.is_crowded_with_light() {
+            clock::sleep(GATHER).await;
+            while batch.len() < BATCH
+                && let Ok(report) = inbox.try_recv()
+            {
+                batch.push(report);
+            }
+        }
         commit(&shared, std::mem::take(&mut batch).into(), &over).await;
     }
 }
@@ -48,7 +56,9 @@ async fn commit(shared: &Arc<Shared>, batch: Arc<[Report]>, over: &CancellationT
                 let gated = done.gated;
                 tell_refused(&batch, &done.accepted);
                 go_on(shared, &batch, done).await;
-                shared.wake.notify_one();
+                if shared.full.waits_for(shared.room()) {
+                    shared.wake.notify_one();
+                }
                 if gated {
                     supersede(shared.store.clone());
                 }
