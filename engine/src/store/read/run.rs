@@ -205,12 +205,15 @@ pub(super) async fn task_runs(
     };
     let sql = format!(
         "select t.idx, t.state::text as state, t.reason, t.attempt, t.lost, t.epoch, t.started_at, t.finished_at,
-                d.at as due_at, l.progress, w.name as worker, h.origin as cached_from
+                case when t.state in ('backoff', 'waiting') then
+                  (select d.at from ready d where d.run = t.run and d.idx = t.idx) end as due_at,
+                case when t.state = 'running' then
+                  (select l.progress from lease l where l.run = t.run and l.idx = t.idx) end as progress,
+                case when t.state = 'running' then
+                  (select w.name from lease l join worker w on w.id = l.worker
+                   where l.run = t.run and l.idx = t.idx) end as worker,
+                (select h.origin from cache_hit h where h.run = t.run and h.idx = t.idx) as cached_from
          from ({picked}) t
-         left join ready d on d.run = t.run and d.idx = t.idx and t.state in ('backoff', 'waiting')
-         left join lease l on l.run = t.run and l.idx = t.idx
-         left join worker w on w.id = l.worker
-         left join cache_hit h on h.run = t.run and h.idx = t.idx
          order by t.idx % $2, t.idx"
     );
     let query = sqlx::query(sqlx::AssertSqlSafe(sql));
