@@ -48,7 +48,7 @@ fn shell(name: &str, script: &str) -> String {
 struct Served {
     tidegate: Tidegate,
     _server: Process,
-    database: Database,
+    database: Option<Database>,
 }
 
 impl std::ops::Deref for Served {
@@ -59,18 +59,39 @@ impl std::ops::Deref for Served {
 }
 
 async fn served() -> Served {
-    let database = database().await;
-    let tidegate = alone().env("DATABASE_URL", &database.url);
+    served_from(alone(), database().await)
+}
+
+/// The same with a home that was made ready before.
+fn served_from(tidegate: Tidegate, database: Database) -> Served {
+    let tidegate = tidegate.env("DATABASE_URL", &database.url);
+    Served {
+        database: Some(database),
+        ..serve(tidegate)
+    }
+}
+
+/// Starts a server with a worker on the database that the environment names.
+fn serve(tidegate: Tidegate) -> Served {
     let mut server = tidegate.spawn(&["server", "--worker", "--bind", "127.0.0.1:0"]);
     server.wait_for_line("server is up", SOON);
     Served {
         tidegate,
         _server: server,
-        database,
+        database: None,
     }
 }
 
 impl Served {
+    /// Where its database is.
+    fn url(&self) -> &str {
+        &self
+            .database
+            .as_ref()
+            .expect("it is on a database of the fixtures")
+            .url
+    }
+
     /// Applies an example.
     fn apply(&self, name: &str) {
         let done = self.run(&["apply", example(name).to_str().unwrap()]);

@@ -191,11 +191,8 @@ async fn promote(client: &Client, demo: &Demo, approval: &Value) {
         .unwrap();
     comment.send_keys("better on the same users").await.unwrap();
     button.click().await.unwrap();
-    let shown = text(client, "main").await;
-    assert!(
-        shown.contains("Approved") && shown.contains("better on the same users"),
-        "{shown}"
-    );
+    let shown = text_with(client, "Approved").await;
+    assert!(shown.contains("better on the same users"), "{shown}");
     let run = approval["run"].as_str().unwrap();
     client.goto(&demo.page(&format!("/runs/{run}"))).await.unwrap();
     let began = clock::monotonic();
@@ -258,10 +255,22 @@ async fn decline_without_scripts(browser: &Browser, demo: &Demo) {
     client.goto(&demo.page(&place)).await.unwrap();
     let no = client.find(Locator::Css("button[value='reject']")).await.unwrap();
     no.click().await.unwrap();
-    let shown = text(client, "main").await;
-    assert!(shown.contains("Rejected: the gate stays closed"), "{shown}");
+    text_with(client, "Rejected: the gate stays closed").await;
     let ended = demo.tidegate.run_within(SOON, &["show", run, "--watch"]);
     assert_eq!(ended.code(), 3, "{ended:?}");
+}
+
+/// What the page says once it says `words`: a click is over before the page that it leads to is there.
+async fn text_with(client: &Client, words: &str) -> String {
+    let began = clock::monotonic();
+    loop {
+        let shown = text(client, "main").await;
+        if shown.contains(words) {
+            return shown;
+        }
+        assert!(began.elapsed() < SOON, "no {words:?} in {shown}");
+        clock::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn text(client: &Client, css: &str) -> String {

@@ -93,6 +93,9 @@ async fn status(output: Output, session: &Session) -> Ended {
     Ok(code::DONE)
 }
 
+/// Beyond it nobody plans by the day.
+const TEN_YEARS: f64 = 3650.0;
+
 /// How long the disk will do. Only where the server's data lie on a disk of this machine.
 fn outlook(status: &DbStatus) -> String {
     let Some(growth) = status.bytes_a_day.filter(|growth| *growth > 0.0) else {
@@ -106,10 +109,15 @@ fn outlook(status: &DbStatus) -> String {
     match free {
         Some(disk) => {
             let free = disk.f_bavail as f64 * disk.f_frsize as f64;
+            let days = free / growth;
+            let lasts = if days > TEN_YEARS {
+                "more than ten years".to_owned()
+            } else {
+                format!("{days:.0} days")
+            };
             format!(
-                "{told}; {} are free: full in {:.0} days if nothing is pruned",
-                bytes(free),
-                free / growth
+                "{told}\n{} are free: enough for {lasts} if nothing is pruned",
+                bytes(free)
             )
         }
         None => format!("{told}; the server's disk cannot be seen from here"),

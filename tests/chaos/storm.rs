@@ -1,6 +1,6 @@
 //! A storm: real processes, people who ask and decide, and faults by the dice, until the time is over. Then calm, and the reckoning.
 //!
-//! `make test` lets it blow for half a minute, `make chaos` for ten. The seed of the dice is printed; `TIDEGATE_CHAOS_SEED` repeats
+//! `make chaos` lets it blow for ten minutes; it is no part of `make test`. The seed of the dice is printed; `TIDEGATE_CHAOS_SEED` repeats
 //! the order of faults, if not their effect: real processes keep their own time.
 
 mod dice;

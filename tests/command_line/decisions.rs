@@ -26,7 +26,7 @@ fn waiting(tidegate: &Served) -> String {
 
 /// As if a schedule had asked for all runs: an account that stands for a person acts, and asked, as that person.
 async fn asked_by_system(tidegate: &Served) {
-    let pool = sqlx::PgPool::connect(&tidegate.database.url).await.unwrap();
+    let pool = sqlx::PgPool::connect(tidegate.url()).await.unwrap();
     for statement in [
         "update run set requester = 'system'",
         "update approval set requester = 'system'",
@@ -140,7 +140,7 @@ async fn people_are_made_listed_and_changed() {
     );
     let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
         .args(["user", "add", "bob", "--role", "viewer", "--password-stdin"])
-        .env("DATABASE_URL", &tidegate.database.url)
+        .env("DATABASE_URL", tidegate.url())
         .current_dir(tidegate.home())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

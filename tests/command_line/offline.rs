@@ -157,10 +157,8 @@ fn a_configuration_that_cannot_be_meant_is_refused_with_its_place() {
 fn what_a_later_version_brings_is_refused() {
     let tidegate = alone();
     for verb in [
-        &["backfill", "f"][..],
-        &["freeze", "list"],
-        &["run", "f", "--emergency"],
-        &["retry", "r", "--from", "t"],
+        &["token", "create", "ci"][..],
+        &["models", "rollback", "ranking_model@production"],
     ] {
         refused(&tidegate.run(verb), 2, &["Usage"]);
     }

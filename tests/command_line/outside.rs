@@ -9,8 +9,7 @@ const CANARY: &str = "kanarien/vogel-7";
 
 /// A server and worker whose `tidegate.toml` knows the channel `ops`, and allows what `allow` lists.
 async fn outfitted(allow: &str, receiver: &Server) -> Served {
-    let database = database().await;
-    let tidegate = alone().env("DATABASE_URL", &database.url);
+    let tidegate = alone();
     let config = tidegate.home().join("tidegate.toml");
     let channel = format!(
         "[channels.ops]\nkind = \"webhook\"\nurl = \"{}\"\nsecret = \"sixteen letters.\"\n",
@@ -18,13 +17,7 @@ async fn outfitted(allow: &str, receiver: &Server) -> Served {
     );
     std::fs::write(&config, format!("[http]\nallow = [\"{allow}\"]\n{channel}")).unwrap();
     let tidegate = tidegate.env("TIDEGATE_CONFIG", config.to_str().unwrap());
-    let mut server = tidegate.spawn(&["server", "--worker", "--bind", "127.0.0.1:0"]);
-    server.wait_for_line("server is up", SOON);
-    Served {
-        tidegate,
-        _server: server,
-        database,
-    }
+    served_from(tidegate, database().await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,7 +100,7 @@ async fn private_addresses_are_denied_and_a_failure_is_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_is_asked_with_a_secret_address() {
     let served = served().await;
-    let address = served.database.url.clone();
+    let address = served.url().to_owned();
     let set = served.run_with_input(&["secret", "set", "warehouse"], &address);
     assert_eq!(set.code(), 0, "{set:?}");
     let refused_set = served.run_with_input(&["secret", "set", "pin"], "1234");

@@ -432,6 +432,38 @@ async fn twenty_claimers_never_hold_the_same_task_run() {
     bench.audit().await;
 }
 
+/// A renewal that commits while a report waits for the row leaves no lease behind: nobody could claim beside it.
+#[tokio::test]
+async fn a_report_ends_a_lease_that_is_just_being_renewed() {
+    let bench = Bench::with(vec![task("a", &[], 1)]).await;
+    bench.run().await;
+    let claim = bench.claim(1).await.remove(0);
+    let mut renewing = bench.store.pool().begin().await.unwrap();
+    let renew = "update lease set until = until + interval '1 second'";
+    sqlx::query(renew).execute(&mut *renewing).await.unwrap();
+    let reporting = async { bench.report(&claim, Outcome::Succeeded).await };
+    let committing = async {
+        let waits = "select exists (select from pg_stat_activity
+                       where datname = current_database() and wait_event_type = 'Lock')";
+        while !sqlx::query_scalar::<_, bool>(waits)
+            .fetch_one(bench.store.pool())
+            .await
+            .unwrap()
+        {
+            clock::sleep(Duration::from_millis(5)).await;
+        }
+        renewing.commit().await.unwrap();
+    };
+    let (counted, ()) = tokio::join!(reporting, committing);
+    assert!(counted);
+    let left: i64 = sqlx::query_scalar("select count(*) from lease")
+        .fetch_one(bench.store.pool())
+        .await
+        .unwrap();
+    assert_eq!(left, 0);
+    bench.audit().await;
+}
+
 #[tokio::test]
 async fn a_renewal_tells_what_is_held_and_what_was_told_to_stop() {
     let bench = Bench::with(vec![task("a", &[], 1)]).await;

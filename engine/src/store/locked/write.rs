@@ -453,9 +453,11 @@ pub(in crate::store) const DELETE_READY: &str = "delete from ready where ctid = 
      select r.ctid from unnest($1::uuid[], $2::int[]) as u(run, idx)
      join ready r on r.run = u.run and r.idx = u.idx order by r.run, r.idx for update of r skip locked))";
 
-pub(in crate::store) const DELETE_LEASES: &str = "delete from lease where ctid = any(array(
-     select l.ctid from unnest($1::uuid[], $2::int[]) as u(run, idx)
-     join lease l on l.run = u.run and l.idx = u.idx order by l.run, l.idx for update of l))";
+/// By key, not by place: a renewal that commits meanwhile moves the row, and who looked for it where it was would leave it behind.
+pub(in crate::store) const DELETE_LEASES: &str = "with held as materialized (
+       select l.run, l.idx from unnest($1::uuid[], $2::int[]) as u(run, idx)
+       join lease l on l.run = u.run and l.idx = u.idx order by l.run, l.idx for update of l)
+     delete from lease l using held h where l.run = h.run and l.idx = h.idx";
 
 pub(in crate::store) const UPDATE_TASKS: &str =
     "update task_run t set state = u.state::task_state, reason = u.reason, unmet = u.unmet, seen = u.seen,

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::Connection;
 
 use crate::clock;
 use crate::graph::{EVERY_QUEUE, Placement, Task};
@@ -362,40 +361,6 @@ impl Bench {
             slots: 4,
         };
         self.store.enroll_worker(&worker).await.unwrap();
-    }
-}
-
-/// Not a test of time: prints what the lines of queues and pools add to a plain claim. Run with `--run-ignored only --no-capture`.
-#[tokio::test]
-#[ignore = "prints a measurement"]
-async fn what_a_claim_costs() {
-    const PLAIN: &str = "with picked as materialized (
-           select run, idx from ready where queue = any($1) and at <= $2 and ($4 or true)
-           order by rank, run, idx limit $3 for update skip locked)
-         delete from ready r using picked p where r.run = p.run and r.idx = p.idx returning r.run, r.idx";
-    let bench = Bench::with((0..3_000).map(|i| task(&format!("t{i}"), &[], 1)).collect()).await;
-    bench.run().await;
-    let mut conn = sqlx::PgConnection::connect(bench.url()).await.unwrap();
-    sqlx::raw_sql("analyze ready").execute(&mut conn).await.unwrap();
-    for (name, sql) in [
-        ("plain", PLAIN),
-        ("lines", crate::store::claim::PICK),
-        ("plain", PLAIN),
-        ("lines", crate::store::claim::PICK),
-    ] {
-        let mut spent = Duration::ZERO;
-        for _ in 0..200 {
-            let mut tx = conn.begin().await.unwrap();
-            let began = clock::monotonic();
-            let query = sqlx::query(sql)
-                .bind(vec!["default"])
-                .bind(crate::store::pg(bench.now));
-            let rows = query.bind(8_i64).bind(false).fetch_all(&mut *tx).await.unwrap();
-            spent += began.elapsed();
-            assert_eq!(rows.len(), 8);
-            tx.rollback().await.unwrap();
-        }
-        println!("{name}: {:?} a pick of 8 of 3,000", spent / 200);
     }
 }
 

@@ -224,44 +224,45 @@ pub(super) async fn task_runs(
         Rows::Items { head, from, limit } => query.bind(limit).bind(head as i32).bind(from as i32),
     };
     let rows = query.fetch_all(conn).await?;
-    let mut tasks = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let idx = row.try_get::<i32, _>("idx")? as TaskIdx;
-        let task = flow.graph.task(idx);
-        let lost: i32 = row.try_get("lost")?;
-        tasks.push(TaskRun {
-            idx,
-            name: flow.graph.label(idx),
-            map_index: flow.graph.item(idx),
-            item: None,
-            items: None,
-            uses: task.uses.clone(),
-            description: task.description.clone(),
-            needs: task
-                .needs
-                .iter()
-                .map(|need| name_of(flow, *need as i32))
-                .collect(),
-            state: row.try_get("state")?,
-            reason: row.try_get("reason")?,
-            attempt: row.try_get::<i32, _>("attempt")? as u32,
-            attempts: task.retry.attempts + lost as u32,
-            epoch: row.try_get("epoch")?,
-            started_at: maybe_instant(row, "started_at")?,
-            finished_at: maybe_instant(row, "finished_at")?,
-            due_at: maybe_instant(row, "due_at")?,
-            message: None,
-            progress: row.try_get("progress")?,
-            worker: row.try_get("worker")?,
-            cached_from: row.try_get("cached_from")?,
-            outputs: None,
-            artifacts: Vec::new(),
-            gated: task.gate.is_some(),
-            gate: None,
-            waits: Vec::new(),
-        });
-    }
-    Ok(tasks)
+    rows.iter().map(|row| task_run(row, flow)).collect()
+}
+
+/// A task run's own row; what belongs to it beside comes later.
+fn task_run(row: &sqlx::postgres::PgRow, flow: &Flow) -> Result<TaskRun> {
+    let idx = row.try_get::<i32, _>("idx")? as TaskIdx;
+    let task = flow.graph.task(idx);
+    let lost: i32 = row.try_get("lost")?;
+    Ok(TaskRun {
+        idx,
+        name: flow.graph.label(idx),
+        map_index: flow.graph.item(idx),
+        item: None,
+        items: None,
+        uses: task.uses.clone(),
+        description: task.description.clone(),
+        needs: task
+            .needs
+            .iter()
+            .map(|need| name_of(flow, *need as i32))
+            .collect(),
+        state: row.try_get("state")?,
+        reason: row.try_get("reason")?,
+        attempt: row.try_get::<i32, _>("attempt")? as u32,
+        attempts: task.retry.attempts + lost as u32,
+        epoch: row.try_get("epoch")?,
+        started_at: maybe_instant(row, "started_at")?,
+        finished_at: maybe_instant(row, "finished_at")?,
+        due_at: maybe_instant(row, "due_at")?,
+        message: None,
+        progress: row.try_get("progress")?,
+        worker: row.try_get("worker")?,
+        cached_from: row.try_get("cached_from")?,
+        outputs: None,
+        artifacts: Vec::new(),
+        gated: task.gate.is_some(),
+        gate: None,
+        waits: Vec::new(),
+    })
 }
 
 /// What the newest attempt that did not succeed said, where no later one succeeded.
