@@ -79,11 +79,11 @@ fn rows(
         let number = number(change);
         Compared {
             metric: metric.clone(),
-            candidate: candidate.map_or_else(|| "–".to_owned(), |value| readable::text(value).0),
+            candidate: candidate.map_or_else(|| "–".to_owned(), |value| tied(&readable::text(value).0)),
             production: production
                 .and_then(|values| values.get(metric))
-                .map(|value| readable::text(value).0),
-            change: number.map_or_else(|| readable::text(change).0, words),
+                .map(|value| tied(&readable::text(value).0)),
+            change: number.map_or_else(|| readable::text(change).0, |number| tied(&words(number))),
             tone: number.map_or("calm", |change| change.tone()),
             drawn: number.map_or_else(Drawn::default, |number| change::draw(number, reach)),
         }
@@ -104,6 +104,11 @@ fn number(value: &Value) -> Option<Change> {
         }),
         _ => None,
     }
+}
+
+/// A value and its interval, to be broken between the two and nowhere else.
+fn tied(text: &str) -> String {
+    text.replace(", ", ",\u{a0}").replace(" %", "\u{a0}%")
 }
 
 fn words(change: Change) -> String {
@@ -132,9 +137,9 @@ mod tests {
         }});
         let found = find(output.as_object().unwrap()).unwrap();
         assert_eq!(found.baseline.as_deref(), Some("ranking_model v6"));
-        assert_eq!(found.rows[0].candidate, "0.2 [0.1, 0.3]");
-        assert_eq!(found.rows[0].production.as_deref(), Some("0.19 [0.1, 0.28]"));
-        assert_eq!(found.rows[0].change, "+2 % [+1 %, +3 %]");
+        assert_eq!(found.rows[0].candidate, "0.2 [0.1,\u{a0}0.3]");
+        assert_eq!(found.rows[0].production.as_deref(), Some("0.19 [0.1,\u{a0}0.28]"));
+        assert_eq!(found.rows[0].change, "+2\u{a0}% [+1\u{a0}%,\u{a0}+3\u{a0}%]");
         assert_eq!(found.rows[0].tone, "good");
         assert_eq!(
             (found.rows[1].candidate.as_str(), found.rows[1].change.as_str()),
