@@ -11,6 +11,7 @@
 //!
 //! flow → pool → schedule → run → task run → ready → lease → slot → approval → model → ledger; several of one kind by id.
 
+mod admission;
 pub mod advance;
 pub mod approvals;
 pub mod audit;

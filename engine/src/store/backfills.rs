@@ -1,6 +1,6 @@
 //! Runs for past ticks: one for each tick that made none, however often it is asked for.
 //!
-//! They queue among themselves and take no place of runs that are due (`runs.rs`, [`super::runs::Standing`]).
+//! They queue among themselves and take no place of runs that are due (`admission.rs`, [`super::admission::Standing`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 

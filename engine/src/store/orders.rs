@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use super::idempotency::{self, Known};
 use super::runs::{NewRun, Origin};
-use super::{Result, Store, StoreError, freezes, retries, runs};
+use super::{Result, Store, StoreError, admission, freezes, retries, runs};
 use crate::id::RunId;
 use crate::spec::params::{self, ParamProblem};
 
@@ -112,7 +112,7 @@ async fn trigger(store: &Store, conn: &mut PgConnection, order: &Order, now: Tim
     else {
         return Ok(Placed::NoFlow);
     };
-    let admission = match runs::lock_flow(conn, name).await {
+    let admission = match admission::lock_flow(conn, name).await {
         Err(StoreError::NotFound { .. }) => return Ok(Placed::NoFlow),
         Ok(flow) if flow.removed => return Ok(Placed::NoFlow),
         flow => flow?,

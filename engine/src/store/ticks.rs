@@ -16,8 +16,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
+use super::admission::Standing;
 use super::locked::{self, LockedRun};
-use super::runs::{NewRun, Origin, Standing};
+use super::runs::{NewRun, Origin};
 use super::schedules::Locked;
 use super::{Result, Store, StoreError, pg, runs};
 use crate::clock;

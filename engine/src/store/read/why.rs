@@ -1,12 +1,15 @@
 //! What a run waits for, in one sentence for each of its task runs. Facts are gathered only where a task run asks for them.
 
+mod line;
+mod sentence;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
+use self::line::{line_of_runs, places_in_line, silences};
+use self::sentence::{Reason, of_approval, of_backoff, of_blocked, of_items, second, stated};
 use super::super::{Result, Store};
 use super::short_id;
 use crate::graph::{EVERY_QUEUE, Flow, Placement};
@@ -287,139 +290,4 @@ impl Facts {
         };
         ("attempt", format!("it runs on {worker}{attempt}"), None)
     }
-}
-
-/// A word, a sentence, and when that ends.
-type Reason = (&'static str, String, Option<Timestamp>);
-
-fn of_blocked(run: &Run, task: &TaskRun) -> Reason {
-    if run.summary.state == "queued" {
-        return ("start", "its run has not started".to_owned(), None);
-    }
-    if task.map_index.is_some() {
-        let sentence = "it waits for other items to end: no more may be under way at once (max_parallel)";
-        return ("items", sentence.to_owned(), None);
-    }
-    let unfinished = |need: &&String| {
-        let known = run.tasks.iter().find(|other| other.name == **need);
-        known.is_some_and(|other| other.finished_at.is_none())
-    };
-    let needs: Vec<String> = task
-        .needs
-        .iter()
-        .filter(unfinished)
-        .map(|need| {
-            let known = run.tasks.iter().find(|other| other.name == *need);
-            let state = known.map_or("", |other| other.state.as_str());
-            format!("{need} ({state})")
-        })
-        .collect();
-    let shown = needs.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-    let more = needs.len().saturating_sub(5);
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
-    ("needs", format!("it needs {shown}{more}"), None)
-}
-
-fn of_items(task: &TaskRun) -> String {
-    let items = task
-        .items_in_words()
-        .unwrap_or_else(|| "none has ended".to_owned());
-    format!("it waits for its items: {items}")
-}
-
-fn of_backoff(task: &TaskRun) -> Reason {
-    let next = task.attempt + 1;
-    let due = task
-        .due_at
-        .map_or_else(String::new, |at| format!(" at {}", second(at)));
-    let sentence = format!(
-        "attempt {} failed; attempt {next} of {} is due{due}",
-        task.attempt, task.attempts
-    );
-    ("retry", sentence, task.due_at)
-}
-
-fn of_approval(run: &Run, task: &TaskRun, approval: &Approval) -> Reason {
-    let yes = approval
-        .votes
-        .iter()
-        .filter(|vote| vote.decision == "approve")
-        .count();
-    let people = match approval.required {
-        1 => "a decision".to_owned(),
-        needed => format!("{needed} decisions ({yes} given)"),
-    };
-    let requester = if approval.allow_requester {
-        String::new()
-    } else {
-        format!(", not {}", approval.requester)
-    };
-    let sentence = format!(
-        "it waits for {people} by {}{requester}, until {}: tidegate approve {}/{}",
-        approval.by.join(" or "),
-        second(approval.expires_at),
-        short_id(run.summary.id),
-        task.name
-    );
-    ("approval", sentence, Some(approval.expires_at))
-}
-
-fn stated(state: &str, reason: Option<&str>) -> String {
-    reason.map_or_else(
-        || state.to_owned(),
-        |reason| format!("{state} ({})", reason.replace('_', " ")),
-    )
-}
-
-fn second(at: Timestamp) -> String {
-    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
-}
-
-async fn line_of_runs(conn: &mut PgConnection, run: &Run) -> Result<(Vec<Uuid>, i64)> {
-    let moving: Vec<Uuid> = sqlx::query_scalar(
-        "select r.id from active_run a join run r on r.id = a.run
-         where a.flow = $1 and r.state in ('running', 'cancelling') order by r.id",
-    )
-    .bind(&run.summary.flow)
-    .fetch_all(&mut *conn)
-    .await?;
-    let before: i64 = sqlx::query_scalar(
-        "select count(*) from active_run a join run r on r.id = a.run
-         where a.flow = $1 and r.state = 'queued' and r.id < $2",
-    )
-    .bind(&run.summary.flow)
-    .bind(run.summary.id)
-    .fetch_one(conn)
-    .await?;
-    Ok((moving, before))
-}
-
-async fn places_in_line(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskIdx, i64>> {
-    let rows: Vec<(i32, i64)> = sqlx::query_as(
-        "select r.idx, (select count(*) from ready o where o.pool = r.pool and o.at <= clock_timestamp()
-                          and (o.rank, o.run, o.idx) < (r.rank, r.run, r.idx))
-         from ready r where r.run = $1 and r.pool is not null",
-    )
-    .bind(run.0)
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(idx, ahead)| (idx as TaskIdx, ahead))
-        .collect())
-}
-
-async fn silences(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskIdx, f64>> {
-    let rows: Vec<(i32, f64)> = sqlx::query_as(
-        "select l.idx, extract(epoch from clock_timestamp() - w.heartbeat_at)::float8
-         from lease l join worker w on w.id = l.worker where l.run = $1",
-    )
-    .bind(run.0)
-    .fetch_all(conn)
-    .await?;
-    Ok(rows.into_iter().map(|(idx, age)| (idx as TaskIdx, age)).collect())
 }
