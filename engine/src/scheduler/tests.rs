@@ -242,7 +242,7 @@ async fn a_tick_that_breaks_off_anywhere_is_made_once() {
         "from flow where",
         "join schedule",
         "from tick",
-        "from active_run",
+        "active_run a join run",
         "insert into run",
         "insert into active_run",
         "insert into tick",

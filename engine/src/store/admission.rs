@@ -1,6 +1,6 @@
 //! Which runs of a flow may move: `max_active`, the line behind it, freeze windows. Under the flow's row lock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use sqlx::PgConnection;
@@ -98,24 +98,39 @@ pub(super) struct Admission {
 
 /// Serialises admission to a flow.
 pub(super) async fn lock_flow(conn: &mut PgConnection, flow: &str) -> Result<Admission> {
-    let found: Option<(String, bool, bool)> = sqlx::query_as(
-        "select version, removed_at is not null, exists (
-           select from freeze_window z where z.flow = flow.name and z.ended_at is null
-             and z.from_at <= clock_timestamp() and z.until_at > clock_timestamp())
-         from flow where name = $1 for no key update",
-    )
-    .bind(flow)
-    .fetch_optional(conn)
-    .await?;
-    let admission = |(version, removed, frozen)| Admission {
-        version: VersionHash(version),
-        removed,
-        frozen,
-    };
-    found.map(admission).ok_or_else(|| StoreError::NotFound {
+    let found = lock_flows(conn, &[flow]).await?.remove(flow);
+    found.ok_or_else(|| StoreError::NotFound {
         what: "flow",
         name: flow.to_owned(),
     })
+}
+
+/// Serialises admission to flows, in the order of their names; those that do not exist are left out.
+pub(super) async fn lock_flows(
+    conn: &mut PgConnection,
+    flows: &[&str],
+) -> Result<BTreeMap<String, Admission>> {
+    let found: Vec<(String, String, bool, bool)> = sqlx::query_as(
+        "select name, version, removed_at is not null, exists (
+           select from freeze_window z where z.flow = flow.name and z.ended_at is null
+             and z.from_at <= clock_timestamp() and z.until_at > clock_timestamp())
+         from flow where name = any($1) order by name for no key update",
+    )
+    .bind(flows)
+    .fetch_all(conn)
+    .await?;
+    let admission = |(name, version, removed, frozen)| {
+        let version = VersionHash(version);
+        (
+            name,
+            Admission {
+                version,
+                removed,
+                frozen,
+            },
+        )
+    };
+    Ok(found.into_iter().map(admission).collect())
 }
 
 /// The runs of a flow that are not over, as far as admission asks. Those that wait for people do not count.
@@ -135,24 +150,43 @@ impl Standing {
     /// Counts under the flow's lock; the runs of backfills (`fills`) and the others have places of their own. An emergency that waits for
     /// a second person stands in nobody's way.
     pub(super) async fn of(conn: &mut PgConnection, (flow, fills): (&str, bool)) -> Result<Self> {
-        let (active, queued, queued_ticks, frozen): (i64, i64, i64, bool) = sqlx::query_as(
-            "select count(*) filter (where r.state in ('running', 'cancelling')),
+        let found = Self::of_all(conn, (&[flow], fills)).await?.remove(flow);
+        Ok(found.unwrap_or_default())
+    }
+
+    /// The same of several flows.
+    pub(super) async fn of_all(
+        conn: &mut PgConnection,
+        (flows, fills): (&[&str], bool),
+    ) -> Result<BTreeMap<String, Self>> {
+        let rows: Vec<(String, i64, i64, i64, bool)> = sqlx::query_as(
+            "select f.name, count(*) filter (where r.state in ('running', 'cancelling')),
                count(*) filter (where r.state = 'queued' and not r.urgent),
                count(*) filter (where r.state = 'queued' and r.schedule is not null),
-               exists (select from freeze_window z where z.flow = $1 and z.ended_at is null
+               exists (select from freeze_window z where z.flow = f.name and z.ended_at is null
                          and z.from_at <= clock_timestamp() and z.until_at > clock_timestamp())
-             from active_run a join run r on r.id = a.run where a.flow = $1 and (r.trigger = 'backfill') = $2",
+             from unnest($1::text[]) as f(name)
+             left join (active_run a join run r on r.id = a.run and (r.trigger = 'backfill') = $2) on a.flow = f.name
+             group by f.name",
         )
-        .bind(flow)
+        .bind(flows)
         .bind(fills)
-        .fetch_one(conn)
+        .fetch_all(conn)
         .await?;
-        Ok(Self {
-            active: active as usize,
-            queued: queued as usize,
-            queued_ticks: queued_ticks as usize,
-            frozen,
-        })
+        let standing = |(name, active, queued, queued_ticks, frozen)| {
+            let [active, queued, queued_ticks] =
+                [active, queued, queued_ticks].map(|count: i64| count as usize);
+            (
+                name,
+                Self {
+                    active,
+                    queued,
+                    queued_ticks,
+                    frozen,
+                },
+            )
+        };
+        Ok(rows.into_iter().map(standing).collect())
     }
 
     /// What a newer tick takes the place of under `overlap = "cancel_previous"`, by id.
@@ -171,6 +205,16 @@ impl Standing {
     /// Whether a new run may start now: there is room, and nobody waits for it.
     pub(super) fn has_room(&self, max_active: u32) -> bool {
         self.queued == 0 && self.admits(max_active)
+    }
+
+    /// Counts a new run; whether it starts now.
+    pub(super) fn take_in(&mut self, max_active: u32) -> bool {
+        let starts = self.has_room(max_active);
+        match starts {
+            true => self.active += 1,
+            false => self.queued += 1,
+        }
+        starts
     }
 
     /// Whether one that waits may start now.

@@ -1,6 +1,6 @@
 //! Reporting what became of attempts: fenced by epoch, many in one transaction, with the next task handed over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use super::locked::{self, Details, LockedRun};
 use super::{Result, Store, clean, effects, maps, pg};
 use crate::graph::Task;
 use crate::id::{Epoch, RunId, TaskIdx};
-use crate::plan::{self, Outcome, TaskView};
+use crate::plan::{Outcome, TaskView};
 use crate::state::task_run::TaskState;
 
 /// What became of an attempt.
@@ -86,30 +86,27 @@ async fn advance(
     for (position, report) in reports.iter().enumerate() {
         by_run.entry(report.run).or_default().push(position);
     }
-    let ids: Vec<RunId> = by_run.keys().copied().collect();
-    let mut runs = locked::lock_all(store, conn, &ids).await?;
-    let slices: Vec<BTreeSet<TaskIdx>> = runs
-        .iter()
-        .map(|run| {
-            let reported = by_run[&run.id].iter().map(|&p| reports[p].idx);
-            plan::frontier(&run.flow.graph, reported)
-        })
-        .collect();
-    locked::load_all(conn, &mut runs, &slices).await?;
-    let mut counted: Vec<&Report> = Vec::new();
+    let touched = by_run.iter().map(|(run, places)| {
+        let reported = places.iter().map(|&place| reports[place].idx).collect();
+        (*run, reported)
+    });
+    let mut runs = locked::lock_frontiers(store, conn, touched.collect()).await?;
     for run in &mut runs {
         let mut fresh = by_run.remove(&run.id).unwrap_or_default();
         fresh.retain(|&p| holds(run, &reports[p]));
         let accepted: Vec<&Report> = fresh.iter().map(|&p| &reports[p]).collect();
         report_all(run, conn, &accepted, now).await?;
+        for report in accepted.iter().filter(|report| report.outcome.hands_on()) {
+            if let Some(outputs) = &report.outputs {
+                run.hand_on(report.idx, (report.epoch, outputs.clone()));
+            }
+        }
         done.gated |= accepted.iter().any(|report| report.gate.is_some());
         for position in fresh {
             done.accepted[position] = true;
         }
-        counted.extend(accepted);
         hand_over(run, conn, (claimer.as_mut(), &mut done), now).await?;
     }
-    keep_outputs(conn, &counted).await?;
     locked::write_all(conn, &runs, now).await?;
     Ok(done)
 }
@@ -164,32 +161,6 @@ async fn report_all(
         }
     }
     remember(run, conn, reports).await
-}
-
-/// Keeps what successes hand on.
-async fn keep_outputs(conn: &mut PgConnection, reports: &[&Report]) -> Result<()> {
-    let succeeded = |r: &&&Report| r.outcome.hands_on() && r.outputs.is_some();
-    let done: Vec<&&Report> = reports.iter().filter(succeeded).collect();
-    if done.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "insert into task_output (run, idx, epoch, outputs)
-         select run, idx, epoch, outputs
-         from unnest($1::uuid[], $2::int[], $3::bigint[], $4::jsonb[]) as u(run, idx, epoch, outputs)
-         on conflict (run, idx) do nothing",
-    )
-    .bind(done.iter().map(|r| r.run.0).collect::<Vec<_>>())
-    .bind(done.iter().map(|r| r.idx as i32).collect::<Vec<_>>())
-    .bind(done.iter().map(|r| r.epoch).collect::<Vec<_>>())
-    .bind(
-        done.iter()
-            .filter_map(|r| r.outputs.clone().map(clean))
-            .collect::<Vec<Value>>(),
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
 }
 
 /// Keeps what parked attempts want to know when they come back.

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::bell::{self, Rings};
 use super::leases::Holder;
-use super::locked::{self, Details, LockedRun, is_claimable};
+use super::locked::{self, Details, LockedRun, Slices, is_claimable};
 use super::{Result, Store, pg};
 use crate::graph::{EVERY_QUEUE, Flow, Task};
 use crate::id::{Epoch, RunId, TaskIdx};
@@ -150,26 +150,15 @@ async fn claim(
     if picked.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<RunId> = picked.keys().copied().collect();
-    let mut runs = locked::lock_all(store, conn, &ids).await?;
-    let wanted: Vec<BTreeSet<TaskIdx>> = runs
+    let wanted: Slices = picked
         .iter()
-        .map(|run| {
-            picked
-                .get(&run.id)
-                .into_iter()
-                .flat_map(BTreeMap::keys)
-                .copied()
-                .collect()
-        })
+        .map(|(run, places)| (*run, places.keys().copied().collect()))
         .collect();
-    locked::load_all(conn, &mut runs, &wanted).await?;
+    let mut runs = locked::lock_slices(store, conn, &wanted).await?;
     let mut claims = Vec::new();
-    for (run, wanted) in runs.iter_mut().zip(wanted) {
-        let good: Vec<TaskIdx> = wanted
-            .into_iter()
-            .filter(|idx| run.tasks.get(idx).is_some_and(is_claimable))
-            .collect();
+    for run in &mut runs {
+        let claimable = run.tasks.iter().filter(|(_, task)| is_claimable(task));
+        let good: Vec<TaskIdx> = claimable.map(|(idx, _)| *idx).collect();
         take(run, conn, (&good, claimer.worker), now).await?;
         for &idx in &good {
             if let Some(&Some(slot)) = picked.get(&run.id).and_then(|places| places.get(&idx)) {

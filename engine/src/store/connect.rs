@@ -1,14 +1,15 @@
 //! Opening the pool, with the settings every session of ours needs.
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Postgres};
 
 use super::Store;
+use crate::clock;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +54,44 @@ impl Store {
             .map_err(ConnectError::Unreachable)?;
         Ok(Self {
             pool,
-            definitions: Arc::new(Mutex::new(BTreeMap::new())),
+            definitions: Arc::default(),
+            lately: Arc::default(),
+            desk: Arc::default(),
+            kept: Arc::new(Kept::of(connections)),
             bell: Arc::default(),
         })
+    }
+}
+
+/// Connections that have just committed and go to the next transaction without the pool, which would roll them back first: a round
+/// trip for nothing, as nobody has dropped anything half-way.
+pub(super) struct Kept {
+    most: usize,
+    kept: Mutex<Vec<(Instant, PoolConnection<Postgres>)>>,
+}
+
+impl Kept {
+    /// A quarter of a pool: the rest is there for whoever asks the pool.
+    fn of(connections: u32) -> Self {
+        Self {
+            most: connections as usize / 4,
+            kept: Mutex::default(),
+        }
+    }
+
+    /// One that was in use a moment ago.
+    pub(super) fn take(&self) -> Option<PoolConnection<Postgres>> {
+        let (since, conn) = self.kept.lock().ok()?.pop()?;
+        (since.elapsed() < FRESH).then_some(conn)
+    }
+
+    /// Keeps one whose transaction is over.
+    pub(super) fn put(&self, conn: PoolConnection<Postgres>) {
+        if let Ok(mut kept) = self.kept.lock()
+            && kept.len() < self.most
+        {
+            kept.push((clock::monotonic(), conn));
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! Answers that were given under a key: a repeat of the request gets the same again.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use sqlx::{PgConnection, Row};
+use sqlx::PgConnection;
 
+use super::orders::Placed;
 use super::{Result, StoreError, pg};
 use crate::canonical;
 use crate::id::RunId;
@@ -22,15 +25,39 @@ pub struct Key {
     pub request: String,
 }
 
-/// What is known under a key.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Known {
-    /// Nothing: the request is new.
-    Nothing,
-    /// The same request made this run.
-    Run(RunId),
-    /// Another request used it.
-    Other,
+/// What is known under keys.
+#[derive(Debug, Default)]
+pub(super) struct Answers(BTreeMap<Name, Answer>);
+
+/// A key without what it is for.
+type Name = (&'static str, String, String);
+
+/// A request that was answered, and the run it made.
+#[derive(Debug)]
+struct Answer {
+    request: String,
+    run: RunId,
+}
+
+impl Answers {
+    /// What a request under a key gets again. `None`: it is new. `order`: the run that it would make, which is there already when only
+    /// the answer to its transaction was lost.
+    pub(super) fn answer(&self, key: &Key, order: RunId) -> Option<Placed> {
+        let Answer { request, run } = self.0.get(&key.name())?;
+        Some(match *request == key.request {
+            true => Placed::Run {
+                id: *run,
+                created: *run == order,
+            },
+            false => Placed::KeyReused,
+        })
+    }
+
+    /// Notes what a request of this transaction makes.
+    pub(super) fn note(&mut self, key: &Key, run: RunId) {
+        let request = key.request.clone();
+        self.0.insert(key.name(), Answer { request, run });
+    }
 }
 
 impl Key {
@@ -43,46 +70,74 @@ impl Key {
             request: hex::encode(Sha256::digest(canonical::text(request))),
         }
     }
-}
 
-/// Looks a key up; until the transaction ends nobody else can use it.
-pub(super) async fn look_up(conn: &mut PgConnection, key: &Key) -> Result<Known> {
-    sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind(json!([key.scope, key.actor, key.key]).to_string())
-        .execute(&mut *conn)
-        .await?;
-    let row = sqlx::query(
-        "select request, response ->> 'run' as run from idempotency where scope = $1 and actor = $2 and key = $3",
-    )
-    .bind(key.scope)
-    .bind(&key.actor)
-    .bind(&key.key)
-    .fetch_optional(conn)
-    .await?;
-    let Some(row) = row else {
-        return Ok(Known::Nothing);
-    };
-    if row.try_get::<String, _>("request")? != key.request {
-        return Ok(Known::Other);
+    fn name(&self) -> Name {
+        (self.scope, self.actor.clone(), self.key.clone())
     }
-    let run: String = row.try_get("run")?;
-    run.parse().map(Known::Run).map_err(|_| StoreError::Corrupt {
-        what: "answer",
-        why: format!("`{run}` is no run"),
-    })
 }
 
-/// Keeps the answer, in the transaction that made it true.
-pub(super) async fn keep(conn: &mut PgConnection, key: &Key, run: RunId, now: Timestamp) -> Result<()> {
+/// Looks keys up; until the transaction ends nobody else can use them.
+pub(super) async fn look_up(conn: &mut PgConnection, keys: &[&Key]) -> Result<Answers> {
+    if keys.is_empty() {
+        return Ok(Answers::default());
+    }
+    let named = keys
+        .iter()
+        .map(|key| json!([key.scope, key.actor, key.key]).to_string());
+    // In one order, whoever takes several.
     sqlx::query(
-        "insert into idempotency (scope, actor, key, request, response, at) values ($1, $2, $3, $4, $5, $6)",
+        "select pg_advisory_xact_lock(hash)
+         from (select distinct hashtextextended(name, 0) as hash from unnest($1::text[]) as u(name) order by hash) as locks",
     )
-    .bind(key.scope)
-    .bind(&key.actor)
-    .bind(&key.key)
-    .bind(&key.request)
-    .bind(json!({ "run": run }))
+    .bind(named.collect::<Vec<_>>())
+    .execute(&mut *conn)
+    .await?;
+    let rows: Vec<(i64, String, String)> = sqlx::query_as(
+        "select u.nth, i.request, i.response ->> 'run'
+         from unnest($1::text[], $2::text[], $3::text[]) with ordinality as u(scope, actor, key, nth)
+         join idempotency i on i.scope = u.scope and i.actor = u.actor and i.key = u.key",
+    )
+    .bind(keys.iter().map(|key| key.scope).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.actor.as_str()).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.key.as_str()).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?;
+    let answer = |(nth, request, run): (i64, String, String)| {
+        let key = usize::try_from(nth - 1).ok().and_then(|nth| keys.get(nth))?;
+        let run = run.parse().map_err(|_| StoreError::Corrupt {
+            what: "answer",
+            why: format!("`{run}` is no run"),
+        });
+        Some(run.map(|run| (key.name(), Answer { request, run })))
+    };
+    rows.into_iter()
+        .filter_map(answer)
+        .collect::<Result<_>>()
+        .map(Answers)
+}
+
+/// Keeps answers, in the transaction that made them true.
+pub(super) async fn keep(conn: &mut PgConnection, made: &[(&Key, RunId)], now: Timestamp) -> Result<()> {
+    if made.is_empty() {
+        return Ok(());
+    }
+    let keys = || made.iter().map(|(key, _)| key);
+    sqlx::query(
+        "insert into idempotency (scope, actor, key, request, response, at)
+         select scope, actor, key, request, response, $1
+         from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[])
+           as u(scope, actor, key, request, response)",
+    )
     .bind(pg(now))
+    .bind(keys().map(|key| key.scope).collect::<Vec<_>>())
+    .bind(keys().map(|key| key.actor.as_str()).collect::<Vec<_>>())
+    .bind(keys().map(|key| key.key.as_str()).collect::<Vec<_>>())
+    .bind(keys().map(|key| key.request.as_str()).collect::<Vec<_>>())
+    .bind(
+        made.iter()
+            .map(|(_, run)| json!({ "run": run }))
+            .collect::<Vec<_>>(),
+    )
     .execute(conn)
     .await?;
     Ok(())

@@ -14,15 +14,15 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 #[cfg(test)]
-pub(super) use load::LOAD_TASKS;
-pub use load::{load_all, lock_all};
+pub(super) use load::{LOAD_TASKS, LOCK_SLICES};
+pub use load::{Slices, lock_all, lock_frontiers, lock_slices};
 pub use write::{write_all, write_new};
 
 use super::bell::Rings;
 use super::{Result, Store, StoreError};
 use crate::clock;
 use crate::graph::Flow;
-use crate::id::{RunId, TaskIdx};
+use crate::id::{Epoch, RunId, TaskIdx};
 use crate::plan::{self, CarriedItems, MapView, Outcome, Plan, PlanError, RunView, Slice, Step, TaskView};
 use crate::state::Reason;
 use crate::state::run::RunEvent;
@@ -50,6 +50,8 @@ pub struct LockedRun {
     opened: BTreeMap<TaskIdx, Uuid>,
     leases: BTreeMap<TaskIdx, Uuid>,
     slots: BTreeMap<TaskIdx, i32>,
+    /// What successes hand on, by the epoch that made it.
+    outputs: BTreeMap<TaskIdx, (Epoch, Value)>,
     /// It goes before everything else.
     pub urgent: bool,
 }
@@ -90,13 +92,15 @@ impl LockedRun {
             opened: BTreeMap::new(),
             leases: BTreeMap::new(),
             slots: BTreeMap::new(),
+            outputs: BTreeMap::new(),
             urgent: false,
         }
     }
 
     /// Loads the task runs of a slice that are not loaded yet.
     pub async fn load(&mut self, conn: &mut PgConnection, slice: BTreeSet<TaskIdx>) -> Result<()> {
-        load_all(conn, std::slice::from_mut(self), &[slice]).await
+        let slices = Slices::from([(self.id, slice)]);
+        load::load_slices(conn, std::slice::from_mut(self), &slices).await
     }
 
     /// Loads all task runs, items too.
@@ -270,6 +274,11 @@ impl LockedRun {
     /// Notes the slot of its pool that a task run claimed here holds.
     pub fn hold(&mut self, idx: TaskIdx, slot: i32) {
         self.slots.insert(idx, slot);
+    }
+
+    /// Notes what a task run that succeeded here hands on.
+    pub fn hand_on(&mut self, idx: TaskIdx, (epoch, outputs): (Epoch, Value)) {
+        self.outputs.insert(idx, (epoch, outputs));
     }
 
     /// Notes the approval that opened a task run's gate.

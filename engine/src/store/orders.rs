@@ -1,15 +1,18 @@
 //! Runs that people and programs ask for: each made once, however often it is asked for under one key.
 
+mod batch;
+mod desk;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
-use super::idempotency::{self, Known};
-use super::runs::{NewRun, Origin};
-use super::{Result, Store, StoreError, admission, freezes, retries, runs};
+use super::idempotency;
+use super::{Result, Store, retries};
 use crate::id::RunId;
-use crate::spec::params::{self, ParamProblem};
+use crate::spec::params::ParamProblem;
 
+pub(super) use self::desk::Desk;
 pub use super::idempotency::Key;
 pub use super::retries::Again;
 
@@ -63,12 +66,15 @@ pub enum Placed {
 }
 
 impl Store {
-    /// Makes the run that is asked for.
+    /// Makes the run that is asked for. Orders for flows that come while others are being placed are placed together.
     pub async fn place(&self, order: Order, now: Timestamp) -> Result<Placed> {
+        if matches!(order.what, What::Flow { .. }) {
+            return desk::hand_in(self, order, now).await;
+        }
         let store = self.clone();
         self.transact(move |conn| {
             let (store, order) = (store.clone(), order.clone());
-            Box::pin(async move { place(&store, conn, &order, now).await })
+            Box::pin(async move { place_retry(&store, conn, &order, now).await })
         })
         .await
     }
@@ -80,75 +86,25 @@ impl Store {
     }
 }
 
-async fn place(store: &Store, conn: &mut PgConnection, order: &Order, now: Timestamp) -> Result<Placed> {
-    if let Some(key) = &order.key {
-        match idempotency::look_up(conn, key).await? {
-            Known::Nothing => {}
-            Known::Other => return Ok(Placed::KeyReused),
-            Known::Run(id) => {
-                let created = id == order.id;
-                return Ok(Placed::Run { id, created });
-            }
-        }
-    }
-    let placed = match &order.what {
-        What::Flow { .. } => trigger(store, conn, order, now).await?,
-        What::Retry(again) => retries::retry(store, conn, (order, again), now).await?,
+async fn place_retry(
+    store: &Store,
+    conn: &mut PgConnection,
+    order: &Order,
+    now: Timestamp,
+) -> Result<Placed> {
+    let What::Retry(again) = &order.what else {
+        return Ok(Placed::NoRun);
     };
+    let keys: Vec<&Key> = order.key.iter().collect();
+    let known = idempotency::look_up(conn, &keys).await?;
+    if let Some(placed) = order.key.as_ref().and_then(|key| known.answer(key, order.id)) {
+        return Ok(placed);
+    }
+    let placed = retries::retry(store, conn, (order, again), now).await?;
     if let (Placed::Run { id, .. }, Some(key)) = (&placed, &order.key) {
-        idempotency::keep(conn, key, *id, now).await?;
+        idempotency::keep(conn, &[(key, *id)], now).await?;
     }
     Ok(placed)
-}
-
-async fn trigger(store: &Store, conn: &mut PgConnection, order: &Order, now: Timestamp) -> Result<Placed> {
-    let What::Flow {
-        name,
-        params,
-        trigger,
-        no_cache,
-        emergency,
-    } = &order.what
-    else {
-        return Ok(Placed::NoFlow);
-    };
-    let admission = match admission::lock_flow(conn, name).await {
-        Err(StoreError::NotFound { .. }) => return Ok(Placed::NoFlow),
-        Ok(flow) if flow.removed => return Ok(Placed::NoFlow),
-        flow => flow?,
-    };
-    if admission.frozen
-        && emergency.is_none()
-        && let Some(freeze) = freezes::over(conn, name, true).await?
-    {
-        let why = freeze.sentence();
-        return Ok(Placed::Frozen { why });
-    }
-    let version = admission.version;
-    let flow = store.definition(conn, &version).await?;
-    let params = match params::resolve(&flow, params.clone()) {
-        Ok(params) => params,
-        Err(problems) => return Ok(Placed::Params(problems)),
-    };
-    let new = NewRun {
-        id: order.id,
-        flow: name.clone(),
-        version: None,
-        trigger: (*trigger).to_owned(),
-        requester: order.actor.clone(),
-        tick: None,
-        params,
-    };
-    let origin = Origin {
-        no_cache: *no_cache,
-        emergency: emergency.clone(),
-        ..Origin::default()
-    };
-    runs::create_locked(store, conn, (&new, &version, &origin), now).await?;
-    Ok(Placed::Run {
-        id: order.id,
-        created: true,
-    })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use sqlx::query::QueryScalar;
 use sqlx::{AssertSqlSafe, Postgres};
 use uuid::Uuid;
 
-use super::locked::{LOAD_TASKS, write};
+use super::locked::{LOAD_TASKS, LOCK_SLICES, write};
 use super::tests::{Bench, task};
 use super::{claim, pg};
 
@@ -80,19 +80,31 @@ async fn what_moves_a_run_finds_its_rows_by_their_keys() {
     let (run, idx) = places();
     let by_place = |sql| explain(sql).bind(run.clone()).bind(idx.clone());
     let mut all = Vec::new();
-    for sql in [LOAD_TASKS, write::DELETE_READY, write::DELETE_LEASES] {
+    for sql in [LOAD_TASKS, write::DELETE_READY] {
         all.push(plan(&bench, by_place(sql)).await);
     }
-    let update = by_place(write::UPDATE_TASKS)
-        .bind(vec!["running"; 50])
-        .bind(vec![None::<String>; 50])
-        .bind(vec![0; 50])
-        .bind(vec![0_i16; 50])
-        .bind(vec![1_i64; 50])
-        .bind(vec![1; 50])
-        .bind(vec![0; 50])
-        .bind(vec![None::<Uuid>; 50])
-        .bind(late());
-    all.push(plan(&bench, update).await);
+    let locking = explain(LOCK_SLICES)
+        .bind(vec![Uuid::nil()])
+        .bind(run.clone())
+        .bind(idx.clone());
+    all.push(plan(&bench, locking).await);
+    // As in every transaction: planned for parameters whatever they hold.
+    let mut conn = bench.store.pool().acquire().await.unwrap();
+    sqlx::raw_sql("set plan_cache_mode = force_generic_plan")
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!("prepare writing as {}", write::WRITE)))
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+    let nulls = vec!["null"; 43].join(", ");
+    let lines: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
+        "explain (costs off) execute writing({nulls})"
+    )))
+    .fetch_all(&mut *conn)
+    .await
+    .unwrap();
+    all.push(lines.join("\n"));
     insta::assert_snapshot!(all.join("\n\n"));
 }

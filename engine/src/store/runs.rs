@@ -1,17 +1,19 @@
 //! Creating and cancelling runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
+use uuid::Uuid;
 
 use super::admission::{self, Admission};
 use super::backfills::Filling;
 use super::bell::{self, Rings};
 use super::locked::{self, Details, LockedRun};
 use super::{Result, Store, StoreError, clean, emergencies, pg};
+use crate::graph::Flow;
 use crate::id::{RunId, TaskIdx, VersionHash};
 use crate::plan::{self, Carried};
 use crate::state::Reason;
@@ -110,17 +112,7 @@ pub(super) async fn create(
 ) -> Result<Created> {
     let Admission { version, .. } = admission::lock_flow(conn, &new.flow).await?;
     let version = new.version.clone().unwrap_or(version);
-    create_locked(store, conn, (new, &version, origin), now).await
-}
-
-/// Creates a run of a flow that this transaction has locked.
-pub(super) async fn create_locked(
-    store: &Store,
-    conn: &mut PgConnection,
-    (new, version, origin): (&NewRun, &VersionHash, &Origin),
-    now: Timestamp,
-) -> Result<Created> {
-    let Some(run) = draft(store, conn, (new, version, origin), now).await? else {
+    let Some(run) = draft(store, conn, (new, &version, origin), now).await? else {
         return Ok(Created::Existed);
     };
     let created = match run.view.state {
@@ -146,6 +138,37 @@ pub(super) async fn draft(
         return Ok(None);
     }
     let starts = admission::starts_now(conn, (new, origin), flow.max_active).await?;
+    let run = begin((new, origin), (flow, starts), now)?;
+    let made = insert_heads(
+        conn,
+        &[Head {
+            new,
+            version,
+            origin,
+            run: &run,
+        }],
+        now,
+    )
+    .await?;
+    note_tick(conn, new, now).await?;
+    if made.is_empty() {
+        return Ok(None);
+    }
+    if let Some(filling) = &origin.filling {
+        filling.take(conn, new).await?;
+    }
+    if let Some(reason) = &origin.emergency {
+        emergencies::declare(conn, (new.id, reason), (&new.requester, now)).await?;
+    }
+    Ok(Some(run))
+}
+
+/// A new run as it begins: started, or queued.
+pub(super) fn begin(
+    (new, origin): (&NewRun, &Origin),
+    (flow, starts): (Arc<Flow>, bool),
+    now: Timestamp,
+) -> Result<LockedRun> {
     let (view, mut tasks, plan) = plan::create(&flow.graph, &origin.carried.keys().copied().collect());
     for (idx, carried) in &origin.carried {
         if let Some(task) = tasks.get_mut(idx) {
@@ -161,18 +184,7 @@ pub(super) async fn draft(
     } else {
         bell::note(Rings::CHANGED | Rings::SCHEDULER);
     }
-    let head = insert_head(conn, (new, version, origin), &run, now).await?;
-    note_tick(conn, new, now).await?;
-    if !head {
-        return Ok(None);
-    }
-    if let Some(filling) = &origin.filling {
-        filling.take(conn, new).await?;
-    }
-    if let Some(reason) = &origin.emergency {
-        emergencies::declare(conn, (new.id, reason), (&new.requester, now)).await?;
-    }
-    Ok(Some(run))
+    Ok(run)
 }
 
 /// The row that says what became of the tick: this run, or the one that was faster.
@@ -194,47 +206,77 @@ async fn note_tick(conn: &mut PgConnection, new: &NewRun, now: Timestamp) -> Res
     Ok(())
 }
 
-/// Inserts the run's row as it begins; `false` when the run, or another of the same tick, exists.
-async fn insert_head(
-    conn: &mut PgConnection,
-    (new, version, origin): (&NewRun, &VersionHash, &Origin),
-    run: &LockedRun,
-    now: Timestamp,
-) -> Result<bool> {
-    let (schedule, at) = new.tick.clone().unzip();
-    let params = clean(serde_json::to_value(&new.params).unwrap_or_default());
-    let row = sqlx::query(
-        "with made as (
-           insert into run (id, flow, version, state, trigger, requester, schedule, scheduled_for, params, created_at,
-             retry_of, open, active, seen, next_seq, started_at, finished_at, no_cache, urgent)
-           values ($1, $2, $3, $12::text::run_state, $4, $5, $6, $7, $8, $9, $10, $11, $13, $14, $15,
-             case when $12 <> 'queued' then $9 end, case when $16 then $9 end, $17, $18)
-           on conflict do nothing returning id, flow, finished_at),
-         moves as (insert into active_run (run, flow) select id, flow from made where finished_at is null)
-         select id from made",
-    )
-    .bind(new.id.0)
-    .bind(&new.flow)
-    .bind(&version.0)
-    .bind(&new.trigger)
-    .bind(&new.requester)
-    .bind(schedule)
-    .bind(at.or(origin.scheduled_for).map(pg))
-    .bind(Json(params))
-    .bind(pg(now))
-    .bind(origin.retry_of.map(|run| run.0))
-    .bind(run.view.open as i32)
-    .bind(run.view.state.as_str())
-    .bind(run.view.active as i32)
-    .bind(run.view.seen.0)
-    .bind(run.next_seq())
-    .bind(run.view.state.is_terminal())
-    .bind(origin.no_cache)
-    .bind(run.urgent)
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.is_some())
+/// A run whose row is to be inserted.
+pub(super) struct Head<'a> {
+    pub new: &'a NewRun,
+    pub version: &'a VersionHash,
+    pub origin: &'a Origin,
+    pub run: &'a LockedRun,
 }
+
+/// Inserts the rows of runs as they begin; answers those that were made. The others, or the runs of their ticks, exist.
+pub(super) async fn insert_heads(
+    conn: &mut PgConnection,
+    heads: &[Head<'_>],
+    now: Timestamp,
+) -> Result<BTreeSet<RunId>> {
+    let news = || heads.iter().map(|head| head.new);
+    let runs = || heads.iter().map(|head| head.run);
+    let views = || runs().map(|run| &run.view);
+    let origins = || heads.iter().map(|head| head.origin);
+    let schedules = news().map(|new| new.tick.as_ref().map(|(schedule, _)| schedule.as_str()));
+    let due = heads.iter().map(|head| {
+        let tick = head.new.tick.as_ref().map(|(_, at)| *at);
+        tick.or(head.origin.scheduled_for).map(pg)
+    });
+    let params = news().map(|new| clean(serde_json::to_value(&new.params).unwrap_or_default()));
+    let made: Vec<Uuid> = sqlx::query_scalar(INSERT_HEADS)
+        .bind(pg(now))
+        .bind(news().map(|new| new.id.0).collect::<Vec<_>>())
+        .bind(news().map(|new| new.flow.as_str()).collect::<Vec<_>>())
+        .bind(
+            heads
+                .iter()
+                .map(|head| head.version.0.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(views().map(|view| view.state.as_str()).collect::<Vec<_>>())
+        .bind(news().map(|new| new.trigger.as_str()).collect::<Vec<_>>())
+        .bind(news().map(|new| new.requester.as_str()).collect::<Vec<_>>())
+        .bind(schedules.collect::<Vec<_>>())
+        .bind(due.collect::<Vec<_>>())
+        .bind(params.collect::<Vec<_>>())
+        .bind(
+            origins()
+                .map(|origin| origin.retry_of.map(|run| run.0))
+                .collect::<Vec<_>>(),
+        )
+        .bind(views().map(|view| view.open as i32).collect::<Vec<_>>())
+        .bind(views().map(|view| view.active as i32).collect::<Vec<_>>())
+        .bind(views().map(|view| view.seen.0).collect::<Vec<_>>())
+        .bind(runs().map(LockedRun::next_seq).collect::<Vec<_>>())
+        .bind(views().map(|view| view.state.is_terminal()).collect::<Vec<_>>())
+        .bind(origins().map(|origin| origin.no_cache).collect::<Vec<_>>())
+        .bind(runs().map(|run| run.urgent).collect::<Vec<_>>())
+        .fetch_all(conn)
+        .await?;
+    Ok(made.into_iter().map(RunId).collect())
+}
+
+const INSERT_HEADS: &str = "with made as (
+       insert into run (id, flow, version, state, trigger, requester, schedule, scheduled_for, params, created_at,
+         retry_of, open, active, seen, next_seq, started_at, finished_at, no_cache, urgent)
+       select id, flow, version, state::run_state, trigger, requester, schedule, scheduled_for, params, $1,
+         retry_of, open, active, seen, next_seq, case when state <> 'queued' then $1 end, case when over then $1 end,
+         no_cache, urgent
+       from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[],
+                   $10::jsonb[], $11::uuid[], $12::int[], $13::int[], $14::smallint[], $15::bigint[], $16::boolean[],
+                   $17::boolean[], $18::boolean[])
+         as u(id, flow, version, state, trigger, requester, schedule, scheduled_for, params, retry_of, open, active, seen,
+              next_seq, over, no_cache, urgent)
+       on conflict do nothing returning id, flow, finished_at),
+     moves as (insert into active_run (run, flow) select id, flow from made where finished_at is null)
+     select id from made";
 
 /// State and reason of a run.
 pub async fn state_of(store: &Store, id: RunId) -> Result<RunState> {

@@ -285,6 +285,35 @@ async fn a_lost_lease_means_a_new_epoch_and_a_deaf_ear_for_the_old_one() {
     bench.audit().await;
 }
 
+/// A report that waits for the run's lock finds what was committed meanwhile, though its statement began before.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waited_for_a_run_sees_its_task_runs_as_they_are_now() {
+    let bench = Bench::with(vec![task("a", &[], 1)]).await;
+    bench.run().await;
+    let claim = bench.claim(1).await.remove(0);
+    let mut other = bench.store.pool().begin().await.unwrap();
+    sqlx::raw_sql(
+        "select from run for no key update; update task_run set epoch = epoch + 1; update run set next_seq = next_seq + 1",
+    )
+    .execute(&mut *other)
+    .await
+    .unwrap();
+    let store = bench.store.clone();
+    let (late, now) = (report(&claim, Outcome::Succeeded), bench.now);
+    let reporting = tokio::spawn(async move { store.advance(vec![late], None, now).await.unwrap() });
+    let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(waits)
+        .fetch_one(bench.store.pool())
+        .await
+        .unwrap()
+        == 0
+    {
+        clock::sleep(Duration::from_millis(5)).await;
+    }
+    other.commit().await.unwrap();
+    assert_eq!(reporting.await.unwrap().accepted, [false]);
+}
+
 #[tokio::test]
 async fn the_fourth_lost_worker_fails_the_task() {
     let bench = Bench::with(vec![task("a", &[], 1)]).await;

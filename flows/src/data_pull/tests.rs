@@ -265,13 +265,18 @@ async fn postgresql_gives_what_a_folder_gives() {
     );
 }
 
+/// Days of 200,000 events: a million in every run of the tests, fifty million with `TIDEGATE_TEST_DAYS=250` (flows/README.md).
+fn days() -> i64 {
+    std::env::var("TIDEGATE_TEST_DAYS").map_or(5, |days| days.parse().unwrap())
+}
+
 #[tokio::test]
 async fn a_million_rows_pass_through_bounded_memory() {
     const DAILY: i64 = 200_000;
     let bench = Bench::new();
     let root = bench.root.path().join("lake");
     let mut source = String::new();
-    for day in 1..=5 {
+    for day in 1..=days() {
         let at = |i: i64| Event {
             event_id: day * DAILY + i,
             user_id: Some((i * 7919 % 100_000) as i32),
@@ -286,15 +291,17 @@ async fn a_million_rows_pass_through_bounded_memory() {
         )
         .await;
     }
-    let output = bench.run("data_pull", with(&source, 5)).await.unwrap();
+    let input = with(&source, days().try_into().unwrap());
+    let output = bench.run("data_pull", input).await.unwrap();
     assert_eq!(
         (&output["rows"], &output["users"]),
-        (&json!(1_000_000), &json!(100_000))
+        (&json!(days() * DAILY), &json!(100_000))
     );
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status
         .lines()
         .find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))
         .unwrap();
+    println!("{} rows, {peak} kB at most", days() * DAILY);
     assert!(peak.parse::<u64>().unwrap() < 512 << 10, "{peak} kB");
 }

@@ -2,43 +2,63 @@
 
 mod holds;
 mod journal;
+mod tasks;
 
 use jiff::Timestamp;
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 #[cfg(test)]
-pub(in crate::store) use holds::{DELETE_LEASES, DELETE_READY};
+pub(in crate::store) use holds::DELETE_READY;
 
-use super::super::{Result, bell, notices, pg};
+use self::holds::{Ended, Granted, Waiting};
+use self::journal::{Heads, Journal};
+use self::tasks::{Columns, HandedOn};
+use super::super::{Result, bell, leases, notices, pg};
 use super::{LockedRun, items};
 use crate::id::TaskIdx;
 use crate::plan::TaskView;
 use crate::state::Reason;
 use crate::state::task_run::TaskState;
 
-/// Writes all that changed.
+/// Writes all that changed. What nearly every transaction changes goes in one statement, what few do in one each before it.
 pub async fn write_all(conn: &mut PgConnection, runs: &[LockedRun], now: Timestamp) -> Result<()> {
     runs.iter().for_each(|run| bell::note(run.rings()));
-    write_tasks(conn, runs, now).await?;
+    let (new, changed) = Columns::of(runs);
+    tasks::insert(conn, new, now).await?;
     items::write_maps(conn, runs).await?;
-    holds::write_ready(conn, runs).await?;
-    holds::write_leases(conn, runs).await?;
+    holds::drop_ready(conn, runs).await?;
     holds::write_slots(conn, runs).await?;
     void_approvals(conn, runs, now).await?;
     for run in runs {
         notices::tell_end(conn, run, now).await?;
     }
-    journal::write_runs(conn, runs, now).await
+    let query = sqlx::query(WRITE)
+        .bind(pg(now))
+        .bind(leases::LEASE.as_millis() as f64);
+    let query = Journal::of(runs).bind(query);
+    let query = Heads::of(runs).bind(query);
+    let query = changed.bind(query);
+    let query = Waiting::of(runs).bind(query);
+    let query = Ended::of(runs).bind(query);
+    let query = Granted::of(runs).bind(query);
+    HandedOn::of(runs).bind(query).execute(conn).await?;
+    Ok(())
 }
 
 /// Writes what belongs to runs whose rows were inserted as they are here.
 pub async fn write_new(conn: &mut PgConnection, runs: &[LockedRun], now: Timestamp) -> Result<()> {
     runs.iter().for_each(|run| bell::note(run.rings()));
-    write_tasks(conn, runs, now).await?;
-    holds::write_ready(conn, runs).await?;
-    journal::write_events(conn, runs, now).await
+    let (new, _) = Columns::of(runs);
+    let query = Journal::of(runs).bind(sqlx::query(WRITE_NEW).bind(pg(now)));
+    let query = new.bind(query);
+    Waiting::of(runs).bind(query).execute(conn).await?;
+    Ok(())
 }
+
+type Written<'q> = Query<'q, Postgres, PgArguments>;
 
 /// Positions of task runs, of several runs, for `unnest`.
 #[derive(Default)]
@@ -65,74 +85,10 @@ impl Places {
     fn is_empty(&self) -> bool {
         self.idx.is_empty()
     }
-}
 
-/// Task runs as columns.
-#[derive(Default)]
-struct Columns {
-    place: Places,
-    state: Vec<&'static str>,
-    reason: Vec<Option<&'static str>>,
-    unmet: Vec<i32>,
-    seen: Vec<i16>,
-    epoch: Vec<i64>,
-    attempt: Vec<i32>,
-    lost: Vec<i32>,
-    opened_by: Vec<Option<Uuid>>,
-}
-
-impl Columns {
-    fn push(&mut self, run: &LockedRun, (idx, task): (TaskIdx, &TaskView)) {
-        self.place.push(run, idx);
-        self.state.push(task.state.as_str());
-        self.reason.push(task.state.reason().map(Reason::as_str));
-        self.unmet.push(task.unmet as i32);
-        self.seen.push(task.seen.0);
-        self.epoch.push(task.epoch);
-        self.attempt.push(task.attempt as i32);
-        self.lost.push(task.lost as i32);
-        self.opened_by.push(run.opened.get(&idx).copied());
+    fn bind(self, query: Written<'_>) -> Written<'_> {
+        query.bind(self.run).bind(self.idx)
     }
-
-    async fn write(self, conn: &mut PgConnection, sql: &'static str, now: Timestamp) -> Result<()> {
-        if self.place.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(sql)
-            .bind(self.place.run)
-            .bind(self.place.idx)
-            .bind(self.state)
-            .bind(self.reason)
-            .bind(self.unmet)
-            .bind(self.seen)
-            .bind(self.epoch)
-            .bind(self.attempt)
-            .bind(self.lost)
-            .bind(self.opened_by)
-            .bind(pg(now))
-            .execute(conn)
-            .await?;
-        Ok(())
-    }
-}
-
-async fn write_tasks(conn: &mut PgConnection, runs: &[LockedRun], now: Timestamp) -> Result<()> {
-    let (mut new, mut changed) = (Columns::default(), Columns::default());
-    for run in runs {
-        let differs = |(idx, view): &(&TaskIdx, &TaskView)| {
-            run.before.get(idx) != Some(view) || run.opened.contains_key(idx)
-        };
-        for (idx, view) in run.tasks.iter().filter(differs) {
-            let columns = if run.before.contains_key(idx) {
-                &mut changed
-            } else {
-                &mut new
-            };
-            columns.push(run, (*idx, view));
-        }
-    }
-    new.write(conn, INSERT_TASKS, now).await?;
-    changed.write(conn, UPDATE_TASKS, now).await
 }
 
 /// Closes what still asks for task runs that no longer wait: nobody decided, their run was stopped.
@@ -185,19 +141,80 @@ impl LockedRun {
     }
 }
 
-pub(in crate::store) const UPDATE_TASKS: &str =
-    "update task_run t set state = u.state::task_state, reason = u.reason, unmet = u.unmet, seen = u.seen,
-       epoch = u.epoch, attempt = u.attempt, lost = u.lost,
-       opened_by = case when u.reason is distinct from 'approval' then coalesce(u.opened_by, t.opened_by) end,
-       started_at = case when u.state = 'running' then coalesce(t.started_at, $11) else t.started_at end,
-       finished_at = case when u.state in ('succeeded', 'failed', 'rejected', 'skipped', 'cancelled') then $11 end
-     from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::int[], $6::smallint[], $7::bigint[], $8::int[],
-                 $9::int[], $10::uuid[]) as u(run, idx, state, reason, unmet, seen, epoch, attempt, lost, opened_by)
-     where t.run = u.run and t.idx = u.idx";
+/// All that a transaction on runs usually writes, in one round trip; where nothing is to be written, the arrays are empty.
+///
+/// The parts touch different tables, so their order is of no matter. A lease is found by its key once it is locked, not by its
+/// place: a renewal that commits meanwhile moves the row, and who looked for it where it was would leave it behind.
+pub(in crate::store) const WRITE: &str = "with told as (
+       insert into event (day, run, seq, kind, idx, at, data)
+       select day, run, seq, kind, idx::int[], $1, data
+       from unnest($3::date[], $4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[])
+         as u(day, run, seq, kind, idx, data)),
+     heads as materialized (
+       select * from unnest($9::uuid[], $10::text[], $11::text[], $12::int[], $13::int[], $14::smallint[], $15::bigint[],
+         $16::boolean[]) as u(id, state, reason, open, active, seen, events, over)),
+     over as (
+       delete from active_run where run = any(array(select id from heads where over))),
+     followed as (
+       insert into ended_run (run, flow, state)
+       select r.id, r.flow, u.state from heads u join run r on r.id = u.id
+       where u.over and exists (select from flow_trigger t where t.source = r.flow and u.state = any(t.states))
+       on conflict do nothing),
+     moved as (
+       update task_run t set state = u.state::task_state, reason = u.reason, unmet = u.unmet, seen = u.seen,
+         epoch = u.epoch, attempt = u.attempt, lost = u.lost,
+         opened_by = case when u.reason is distinct from 'approval' then coalesce(u.opened_by, t.opened_by) end,
+         started_at = case when u.state = 'running' then coalesce(t.started_at, $1) else t.started_at end,
+         finished_at = case when u.state in ('succeeded', 'failed', 'rejected', 'skipped', 'cancelled') then $1 end
+       from unnest($17::uuid[], $18::int[], $19::text[], $20::text[], $21::int[], $22::smallint[], $23::bigint[],
+                   $24::int[], $25::int[], $26::uuid[])
+         as u(run, idx, state, reason, unmet, seen, epoch, attempt, lost, opened_by)
+       where t.run = u.run and t.idx = u.idx),
+     due as (
+       insert into ready (queue, rank, at, run, idx, pool, light)
+       select queue, at - points * interval '1 minute', at, run, idx, pool, light
+       from unnest($27::uuid[], $28::int[], $29::timestamptz[], $30::boolean[], $31::text[], $32::float8[], $33::text[])
+         as u(run, idx, at, light, queue, points, pool)
+       on conflict (run, idx) do nothing),
+     held as materialized (
+       select l.run, l.idx from unnest($34::uuid[], $35::int[]) as u(run, idx)
+       join lease l on l.run = u.run and l.idx = u.idx order by l.run, l.idx for update of l),
+     freed as (
+       delete from lease l using held h where l.run = h.run and l.idx = h.idx),
+     granted as (
+       insert into lease (run, idx, epoch, worker, until)
+       select run, idx, epoch, worker, clock_timestamp() + $2 * interval '1 millisecond'
+       from unnest($36::uuid[], $37::int[], $38::bigint[], $39::uuid[]) as u(run, idx, epoch, worker)
+       on conflict (run, idx) do update
+         set epoch = excluded.epoch, worker = excluded.worker, until = excluded.until, progress = null),
+     handed_on as (
+       insert into task_output (run, idx, epoch, outputs)
+       select run, idx, epoch, outputs
+       from unnest($40::uuid[], $41::int[], $42::bigint[], $43::jsonb[]) as u(run, idx, epoch, outputs)
+       on conflict (run, idx) do nothing)
+     update run r set state = u.state::run_state, reason = u.reason, open = u.open, active = u.active, seen = u.seen,
+       next_seq = r.next_seq + u.events,
+       started_at = case when u.state <> 'queued' then coalesce(r.started_at, $1) end,
+       finished_at = case when u.over then $1 end,
+       waited = r.waited + case when r.waiting_since is not null and u.state <> 'waiting'
+                                then $1 - r.waiting_since else '0' end,
+       waiting_since = case when u.state = 'waiting' then coalesce(r.waiting_since, $1) end
+     from heads u where r.id = u.id";
 
-const INSERT_TASKS: &str =
-    "insert into task_run (run, idx, state, reason, unmet, seen, epoch, attempt, lost, opened_by, finished_at)
-     select run, idx, state::task_state, reason, unmet, seen, epoch, attempt, lost, opened_by,
-       case when state in ('succeeded', 'failed', 'rejected', 'skipped', 'cancelled') then $11 end
-     from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::int[], $6::smallint[], $7::bigint[], $8::int[],
-                 $9::int[], $10::uuid[]) as u(run, idx, state, reason, unmet, seen, epoch, attempt, lost, opened_by)";
+/// Task runs and events of runs that were inserted before, and what of them is ready.
+const WRITE_NEW: &str = "with told as (
+       insert into event (day, run, seq, kind, idx, at, data)
+       select day, run, seq, kind, idx::int[], $1, data
+       from unnest($2::date[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::jsonb[])
+         as u(day, run, seq, kind, idx, data)),
+     made as (
+       insert into task_run (run, idx, state, reason, unmet, seen, epoch, attempt, lost, opened_by, finished_at)
+       select run, idx, state::task_state, reason, unmet, seen, epoch, attempt, lost, opened_by,
+         case when state in ('succeeded', 'failed', 'rejected', 'skipped', 'cancelled') then $1 end
+       from unnest($8::uuid[], $9::int[], $10::text[], $11::text[], $12::int[], $13::smallint[], $14::bigint[], $15::int[],
+                   $16::int[], $17::uuid[]) as u(run, idx, state, reason, unmet, seen, epoch, attempt, lost, opened_by))
+     insert into ready (queue, rank, at, run, idx, pool, light)
+     select queue, at - points * interval '1 minute', at, run, idx, pool, light
+     from unnest($18::uuid[], $19::int[], $20::timestamptz[], $21::boolean[], $22::text[], $23::float8[], $24::text[])
+       as u(run, idx, at, light, queue, points, pool)
+     on conflict (run, idx) do nothing";

@@ -88,6 +88,59 @@ async fn a_key_makes_one_run_however_often_it_is_used() {
     bench.audit().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_orders_at_once_each_gets_its_own_answer() {
+    let bench = Bench::with(vec![task("a", &[], 1)]).await;
+    let wrong = What::Flow {
+        name: "f".to_owned(),
+        params: Map::from_iter([("dayz".to_owned(), json!(1))]),
+        trigger: "api",
+        no_cache: false,
+        emergency: None,
+    };
+    let orders = (0..60).map(|nth| match nth % 6 {
+        0 => order(None, of_flow("g")),
+        1 => order(None, wrong.clone()),
+        2 => order(Some(("once", json!({}))), of_flow("f")),
+        3 if nth > 9 => order(Some(("once", json!({"other": nth}))), of_flow("f")),
+        _ => order(None, of_flow("f")),
+    });
+    let placing = orders.map(|order| async {
+        let id = order.id;
+        (id, bench.store.place(order, bench.now).await.unwrap())
+    });
+    let placed = futures::future::join_all(placing).await;
+    let mut once = Vec::new();
+    for (nth, (id, placed)) in placed.into_iter().enumerate() {
+        match (nth % 6, placed) {
+            (0, Placed::NoFlow) | (1, Placed::Params(_)) => {}
+            (2, Placed::Run { id: of, created }) => once.push((of, created, of == id)),
+            (3, Placed::KeyReused) if nth > 9 => {}
+            (
+                _,
+                Placed::Run {
+                    id: made,
+                    created: true,
+                },
+            ) if made == id => {}
+            (_, other) => panic!("order {nth}: {other:?}"),
+        }
+    }
+    assert!(once.iter().all(|(run, ..)| *run == once[0].0), "{once:?}");
+    assert_eq!(
+        once.iter().filter(|(_, created, own)| *created && *own).count(),
+        1
+    );
+    // `max_active` is 1, however many come together.
+    let states: Vec<(String, i64)> =
+        sqlx::query_as("select state::text, count(*) from run group by state order by state")
+            .fetch_all(bench.store.pool())
+            .await
+            .unwrap();
+    assert_eq!(states, [("queued".to_owned(), 22), ("running".to_owned(), 1)]);
+    bench.audit().await;
+}
+
 #[tokio::test]
 async fn what_was_refused_leaves_its_key_free() {
     let bench = Bench::with(vec![task("a", &[], 1)]).await;

@@ -1,15 +1,16 @@
 //! What waits for a worker, and what a worker holds: rows of `ready`, `lease`, `slot`.
 
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-use super::super::super::{Result, leases, pg};
+use super::super::super::{Result, pg};
 use super::super::LockedRun;
-use super::Places;
+use super::{Places, Written};
 use crate::state::task_run::TaskState;
 
 /// What became ready, as columns.
 #[derive(Default)]
-struct Waiting<'r> {
+pub(super) struct Waiting<'r> {
     place: Places,
     at: Vec<jiff_sqlx::Timestamp>,
     light: Vec<bool>,
@@ -19,7 +20,7 @@ struct Waiting<'r> {
 }
 
 impl<'r> Waiting<'r> {
-    fn of(runs: &'r [LockedRun]) -> Self {
+    pub(super) fn of(runs: &'r [LockedRun]) -> Self {
         let mut all = Self::default();
         for run in runs {
             for (idx, due) in &run.ready {
@@ -34,79 +35,73 @@ impl<'r> Waiting<'r> {
         }
         all
     }
+
+    pub(super) fn bind(self, query: Written<'r>) -> Written<'r> {
+        self.place
+            .bind(query)
+            .bind(self.at)
+            .bind(self.light)
+            .bind(self.queue)
+            .bind(self.points)
+            .bind(self.pool)
+    }
 }
 
-pub(super) async fn write_ready(conn: &mut PgConnection, runs: &[LockedRun]) -> Result<()> {
-    let waiting = Waiting::of(runs);
-    if !waiting.place.is_empty() {
-        sqlx::query(
-            "insert into ready (queue, rank, at, run, idx, pool, light)
-             select queue, at - points * interval '1 minute', at, run, idx, pool, light
-             from unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::boolean[], $5::text[], $6::float8[], $7::text[])
-               as u(run, idx, at, light, queue, points, pool)
-             on conflict (run, idx) do nothing",
-        )
-        .bind(waiting.place.run)
-        .bind(waiting.place.idx)
-        .bind(waiting.at)
-        .bind(waiting.light)
-        .bind(waiting.queue)
-        .bind(waiting.points)
-        .bind(waiting.pool)
-        .execute(&mut *conn)
-        .await?;
-    }
-    // A claimer may hold a row: it finds the task run no longer claimable under the run's lock and drops it. What is granted here
-    // was taken out before.
+/// Takes out of `ready` what is no longer due. A claimer may hold a row: it finds the task run no longer claimable under the run's
+/// lock and drops it. What is granted here was taken out before.
+pub(super) async fn drop_ready(conn: &mut PgConnection, runs: &[LockedRun]) -> Result<()> {
     let gone = Places::of(runs, |run| {
         let mut left = run.left(TaskState::comes_due, false);
         left.retain(|idx| !run.leases.contains_key(idx));
         left
     });
-    if gone.is_empty() {
-        return Ok(());
+    if !gone.is_empty() {
+        gone.bind(sqlx::query(DELETE_READY)).execute(conn).await?;
     }
-    sqlx::query(DELETE_READY)
-        .bind(gone.run)
-        .bind(gone.idx)
-        .execute(conn)
-        .await?;
     Ok(())
 }
 
-pub(super) async fn write_leases(conn: &mut PgConnection, runs: &[LockedRun]) -> Result<()> {
-    let ended = Places::of(runs, |run| run.left(|state| state == TaskState::Running, true));
-    if !ended.is_empty() {
-        sqlx::query(DELETE_LEASES)
-            .bind(ended.run)
-            .bind(ended.idx)
-            .execute(&mut *conn)
-            .await?;
+/// Leases that end, but for those that are granted anew.
+pub(super) struct Ended(Places);
+
+impl Ended {
+    pub(super) fn of(runs: &[LockedRun]) -> Self {
+        Self(Places::of(runs, |run| {
+            let mut left = run.left(|state| state == TaskState::Running, true);
+            left.retain(|idx| !run.leases.contains_key(idx));
+            left
+        }))
     }
-    let (mut place, mut epoch, mut worker) = (Places::default(), Vec::new(), Vec::new());
-    for run in runs {
-        for (idx, holder) in &run.leases {
-            place.push(run, *idx);
-            epoch.push(run.tasks.get(idx).map_or(0, |t| t.epoch));
-            worker.push(*holder);
+
+    pub(super) fn bind(self, query: Written<'_>) -> Written<'_> {
+        self.0.bind(query)
+    }
+}
+
+/// Leases that are granted, as columns.
+#[derive(Default)]
+pub(super) struct Granted {
+    place: Places,
+    epoch: Vec<i64>,
+    worker: Vec<Uuid>,
+}
+
+impl Granted {
+    pub(super) fn of(runs: &[LockedRun]) -> Self {
+        let mut all = Self::default();
+        for run in runs {
+            for (idx, holder) in &run.leases {
+                all.place.push(run, *idx);
+                all.epoch.push(run.tasks.get(idx).map_or(0, |t| t.epoch));
+                all.worker.push(*holder);
+            }
         }
+        all
     }
-    if place.is_empty() {
-        return Ok(());
+
+    pub(super) fn bind(self, query: Written<'_>) -> Written<'_> {
+        self.place.bind(query).bind(self.epoch).bind(self.worker)
     }
-    sqlx::query(
-        "insert into lease (run, idx, epoch, worker, until)
-         select run, idx, epoch, worker, clock_timestamp() + $5 * interval '1 millisecond'
-         from unnest($1::uuid[], $2::int[], $3::bigint[], $4::uuid[]) as u(run, idx, epoch, worker)",
-    )
-    .bind(place.run)
-    .bind(place.idx)
-    .bind(epoch)
-    .bind(worker)
-    .bind(leases::LEASE.as_millis() as f64)
-    .execute(conn)
-    .await?;
-    Ok(())
 }
 
 pub(super) async fn write_slots(conn: &mut PgConnection, runs: &[LockedRun]) -> Result<()> {
@@ -153,9 +148,3 @@ pub(super) async fn write_slots(conn: &mut PgConnection, runs: &[LockedRun]) -> 
 pub(in crate::store) const DELETE_READY: &str = "delete from ready where ctid = any(array(
      select r.ctid from unnest($1::uuid[], $2::int[]) as u(run, idx)
      join ready r on r.run = u.run and r.idx = u.idx order by r.run, r.idx for update of r skip locked))";
-
-/// By key, not by place: a renewal that commits meanwhile moves the row, and who looked for it where it was would leave it behind.
-pub(in crate::store) const DELETE_LEASES: &str = "with held as materialized (
-       select l.run, l.idx from unnest($1::uuid[], $2::int[]) as u(run, idx)
-       join lease l on l.run = u.run and l.idx = u.idx order by l.run, l.idx for update of l)
-     delete from lease l using held h where l.run = h.run and l.idx = h.idx";

@@ -1,20 +1,17 @@
 //! The runs' own rows, and the events that tell what became of them.
 
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use sqlx::postgres::PgArguments;
-use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
-use super::super::super::{Result, clean, day_of, pg};
+use super::super::super::{clean, day_of};
 use super::super::{LockedRun, Record};
+use super::Written;
 use crate::id::TaskIdx;
 use crate::state::Reason;
 
 /// Events as columns.
 #[derive(Default)]
-struct Journal {
+pub(super) struct Journal {
     day: Vec<jiff_sqlx::Date>,
     run: Vec<Uuid>,
     seq: Vec<i64>,
@@ -25,7 +22,7 @@ struct Journal {
 }
 
 impl Journal {
-    fn of(runs: &[LockedRun]) -> Self {
+    pub(super) fn of(runs: &[LockedRun]) -> Self {
         let mut all = Self::default();
         for locked in runs {
             for (number, record) in (locked.next_seq..).zip(&locked.journal) {
@@ -40,7 +37,7 @@ impl Journal {
         all
     }
 
-    fn bind(self, query: Written) -> Written {
+    pub(super) fn bind(self, query: Written<'_>) -> Written<'_> {
         query
             .bind(self.day)
             .bind(self.run)
@@ -51,59 +48,48 @@ impl Journal {
     }
 }
 
-type Written = Query<'static, Postgres, PgArguments>;
-
-/// Writes the events of a new run.
-pub(super) async fn write_events(conn: &mut PgConnection, runs: &[LockedRun], now: Timestamp) -> Result<()> {
-    let journal = Journal::of(runs);
-    if !journal.run.is_empty() {
-        journal
-            .bind(sqlx::query(INSERT_EVENTS).bind(pg(now)))
-            .execute(conn)
-            .await?;
-    }
-    Ok(())
+/// The runs' own rows, as columns.
+#[derive(Default)]
+pub(super) struct Heads {
+    id: Vec<Uuid>,
+    state: Vec<&'static str>,
+    reason: Vec<Option<&'static str>>,
+    open: Vec<i32>,
+    active: Vec<i32>,
+    seen: Vec<i16>,
+    /// How many events are added.
+    events: Vec<i64>,
+    over: Vec<bool>,
 }
 
-/// Writes the runs and their events, in one round trip.
-pub(super) async fn write_runs(conn: &mut PgConnection, runs: &[LockedRun], now: Timestamp) -> Result<()> {
-    let views = || runs.iter().map(|run| &run.view);
-    let ended = runs.iter().filter(|run| run.view.state.is_terminal());
-    let ended: Vec<Uuid> = ended.map(|run| run.id.0).collect();
-    let update = Journal::of(runs)
-        .bind(sqlx::query(UPDATE_RUNS).bind(pg(now)))
-        .bind(runs.iter().map(|run| run.id.0).collect::<Vec<_>>())
-        .bind(views().map(|view| view.state.as_str()).collect::<Vec<_>>())
-        .bind(
-            views()
-                .map(|view| view.reason.map(Reason::as_str))
-                .collect::<Vec<_>>(),
-        )
-        .bind(views().map(|view| view.open as i32).collect::<Vec<_>>())
-        .bind(views().map(|view| view.active as i32).collect::<Vec<_>>())
-        .bind(views().map(|view| view.seen.0).collect::<Vec<_>>())
-        .bind(
-            runs.iter()
-                .map(|run| run.journal.len() as i64)
-                .collect::<Vec<_>>(),
-        )
-        .bind(views().map(|view| view.state.is_terminal()).collect::<Vec<_>>());
-    update.execute(&mut *conn).await?;
-    if !ended.is_empty() {
-        // A row for the scheduler, only where a flow waits for this end.
-        sqlx::query(
-            "with gone as (delete from active_run where run = any($1))
-             insert into ended_run (run, flow, state)
-             select r.id, r.flow, r.state::text from run r
-             where r.id = any($1) and exists (
-               select from flow_trigger t where t.source = r.flow and r.state::text = any(t.states))
-             on conflict do nothing",
-        )
-        .bind(ended)
-        .execute(conn)
-        .await?;
+impl Heads {
+    pub(super) fn of(runs: &[LockedRun]) -> Self {
+        let mut all = Self::default();
+        for run in runs {
+            let view = &run.view;
+            all.id.push(run.id.0);
+            all.state.push(view.state.as_str());
+            all.reason.push(view.reason.map(Reason::as_str));
+            all.open.push(view.open as i32);
+            all.active.push(view.active as i32);
+            all.seen.push(view.seen.0);
+            all.events.push(run.journal.len() as i64);
+            all.over.push(view.state.is_terminal());
+        }
+        all
     }
-    Ok(())
+
+    pub(super) fn bind(self, query: Written<'_>) -> Written<'_> {
+        query
+            .bind(self.id)
+            .bind(self.state)
+            .bind(self.reason)
+            .bind(self.open)
+            .bind(self.active)
+            .bind(self.seen)
+            .bind(self.events)
+            .bind(self.over)
+    }
 }
 
 impl Record {
@@ -135,24 +121,3 @@ fn array_literal(idx: &[TaskIdx]) -> String {
     let numbers: Vec<String> = idx.iter().map(ToString::to_string).collect();
     format!("{{{}}}", numbers.join(","))
 }
-
-const INSERT_EVENTS: &str = "insert into event (day, run, seq, kind, idx, at, data)
-     select day, run, seq, kind, idx::int[], $1, data
-     from unnest($2::date[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::jsonb[])
-       as u(day, run, seq, kind, idx, data)";
-
-const UPDATE_RUNS: &str = "with told as (
-       insert into event (day, run, seq, kind, idx, at, data)
-       select day, run, seq, kind, idx::int[], $1, data
-       from unnest($2::date[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::jsonb[])
-         as u(day, run, seq, kind, idx, data))
-     update run r set state = u.state::run_state, reason = u.reason, open = u.open, active = u.active, seen = u.seen,
-       next_seq = r.next_seq + u.events,
-       started_at = case when u.state <> 'queued' then coalesce(r.started_at, $1) end,
-       finished_at = case when u.over then $1 end,
-       waited = r.waited + case when r.waiting_since is not null and u.state <> 'waiting'
-                                then $1 - r.waiting_since else '0' end,
-       waiting_since = case when u.state = 'waiting' then coalesce(r.waiting_since, $1) end
-     from unnest($8::uuid[], $9::text[], $10::text[], $11::int[], $12::int[], $13::smallint[], $14::bigint[],
-                 $15::boolean[]) as u(id, state, reason, open, active, seen, events, over)
-     where r.id = u.id";
