@@ -21,6 +21,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 pub use floor::Floor;
 pub use ground::Ground;
@@ -113,8 +114,8 @@ const WORKLOADS: &[Workload] = &[
     },
 ];
 
-/// Measures what the options ask for; `told` is told what comes next.
-pub async fn run(options: &Options, told: impl Fn(&str)) -> Result<Report> {
+/// Measures what the options ask for; `told` is told what comes next. `None`: it was stopped, and nothing is left of it.
+pub async fn run(options: &Options, stop: &CancellationToken, told: impl Fn(&str)) -> Result<Option<Report>> {
     let only = options.only.as_deref().unwrap_or_default();
     let chosen: Vec<&Workload> = WORKLOADS.iter().filter(|w| w.name.contains(only)).collect();
     if chosen.is_empty() {
@@ -123,7 +124,8 @@ pub async fn run(options: &Options, told: impl Fn(&str)) -> Result<Report> {
     }
     told("a database");
     let ground = Ground::open(options).await?;
-    let measured = measure_all(&ground, (options, chosen.as_slice()), told).await;
+    let measuring = measure_all(&ground, (options, chosen.as_slice()), told);
+    let measured = stop.run_until_cancelled(measuring).await.transpose();
     ground.close().await;
     measured
 }

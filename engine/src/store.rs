@@ -190,6 +190,12 @@ impl Store {
         &self.pool
     }
 
+    /// Closes all connections once they are free.
+    pub async fn close(&self) {
+        self.kept.close();
+        self.pool.close().await;
+    }
+
     /// Runs `work` in a transaction, in a task of its own, again when the trouble is passing.
     pub async fn transact<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T> {
         let store = self.clone();

@@ -119,7 +119,7 @@ impl Ground {
 
     /// Removes all of it.
     pub async fn close(self) {
-        self.store.pool().close().await;
+        self.store.close().await;
         if let Ok(mut conn) = connect(&self.admin).await {
             let _ = execute(
                 &mut conn,

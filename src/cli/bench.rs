@@ -1,11 +1,12 @@
 //! `tidegate bench`: how fast it is, here.
 
 use clap::Args;
+use tokio_util::sync::CancellationToken;
 
 use super::{Ended, Output, Session, say_json};
 use crate::bench::{self, Floor, Measured, Options, Verdict};
 use crate::failure::{Failure, code};
-use crate::roles::step;
+use crate::roles::{ENDING, step, stop_on_signal};
 use crate::term::{Cell, Style, Table, say};
 
 /// Arguments of `bench`.
@@ -32,8 +33,13 @@ pub async fn run(args: Bench, session: &Session) -> Ended {
         only: args.only,
         quick: args.quick,
     };
-    let report = bench::run(&options, |what| step(&format!("measuring {what}"))).await;
+    let stop = CancellationToken::new();
+    stop_on_signal(&stop, ENDING)?;
+    let report = bench::run(&options, &stop, |what| step(&format!("measuring {what}"))).await;
     let report = report.map_err(|error| Failure::new(code::FAILED, format!("{error:#}")))?;
+    let Some(report) = report else {
+        return Ok(code::INTERRUPTED);
+    };
     let missed = report.workloads.iter().any(|w| w.verdict == Verdict::Missed);
     match args.output {
         Output::Json => drop(say_json(&report)?),

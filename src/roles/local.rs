@@ -96,7 +96,7 @@ impl Local {
         let Self {
             backend, postgres, ..
         } = self;
-        backend.store.pool().close().await;
+        backend.store.close().await;
         postgres.stop().await;
         ended
     }

@@ -1,5 +1,7 @@
 //! `bench`: that it measures, not what.
 
+use std::time::Duration;
+
 use super::{alone, json, refused};
 
 #[test]
@@ -27,6 +29,22 @@ fn bench_measures_on_a_postgresql_of_its_own_and_leaves_nothing_behind() {
             .any(|name| name.to_string_lossy().starts_with("bench-")),
         "{left:?}"
     );
+}
+
+#[test]
+fn bench_that_is_stopped_leaves_nothing_behind_either() {
+    let tidegate = alone();
+    let home = tidegate.home().join(".tidegate");
+    let left = || {
+        let entries = std::fs::read_dir(&home).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with("bench-")).count()
+    };
+    let mut bench = tidegate.spawn(&["bench", "--only", "trigger"]);
+    bench.wait_for_line("measuring trigger:", Duration::from_secs(60));
+    assert_eq!(left(), 1);
+    let status = bench.terminate(Duration::from_secs(20));
+    assert_eq!((status.code(), left()), (Some(130), 0));
 }
 
 #[tokio::test]

@@ -67,7 +67,8 @@ impl Store {
 /// trip for nothing, as nobody has dropped anything half-way.
 pub(super) struct Kept {
     most: usize,
-    kept: Mutex<Vec<(Instant, PoolConnection<Postgres>)>>,
+    /// `None`: the pool is closed, and all go back to it.
+    kept: Mutex<Option<Vec<(Instant, PoolConnection<Postgres>)>>>,
 }
 
 impl Kept {
@@ -75,22 +76,29 @@ impl Kept {
     fn of(connections: u32) -> Self {
         Self {
             most: connections as usize / 4,
-            kept: Mutex::default(),
+            kept: Mutex::new(Some(Vec::new())),
         }
     }
 
     /// One that was in use a moment ago.
     pub(super) fn take(&self) -> Option<PoolConnection<Postgres>> {
-        let (since, conn) = self.kept.lock().ok()?.pop()?;
+        let (since, conn) = self.kept.lock().ok()?.as_mut()?.pop()?;
         (since.elapsed() < FRESH).then_some(conn)
     }
 
     /// Keeps one whose transaction is over.
     pub(super) fn put(&self, conn: PoolConnection<Postgres>) {
         if let Ok(mut kept) = self.kept.lock()
-            && kept.len() < self.most
+            && let Some(kept) = kept.as_mut().filter(|kept| kept.len() < self.most)
         {
             kept.push((clock::monotonic(), conn));
+        }
+    }
+
+    /// Gives all back to the pool, now and from now on.
+    pub(super) fn close(&self) {
+        if let Ok(mut kept) = self.kept.lock() {
+            kept.take();
         }
     }
 }

@@ -215,15 +215,6 @@ impl Store {
         Ok(())
     }
 
-    /// Notices that nobody received, newest first.
-    pub async fn dead_notices(&self, limit: i64) -> Result<Vec<Notice>> {
-        let rows = sqlx::query("select * from notice where state = 'dead' order by ended_at desc limit $1")
-            .bind(limit)
-            .fetch_all(self.pool())
-            .await?;
-        rows.iter().map(shown).collect()
-    }
-
     /// Tells of runs that take longer than their flow expects. Answers how many there are.
     pub async fn tell_overdue(&self, now: Timestamp) -> Result<usize> {
         let mut conn = self.pool().acquire().await?;

@@ -27,6 +27,7 @@ impl Store {
         checks.extend(self.pools().await?.iter().filter_map(of_pool));
         checks.extend(self.check_schedules().await?);
         checks.extend(self.check_triggers().await?);
+        checks.extend(self.check_notices().await?);
         checks.push(self.check_horizon().await?);
         checks.push(self.check_partitions().await?);
         Ok(checks)
@@ -138,6 +139,27 @@ impl Store {
                     "is a scheduler alive, and does its log complain?",
                 ),
             }
+        };
+        Ok(rows.into_iter().map(check).collect())
+    }
+
+    /// What nobody received in the last week, each channel with its last error.
+    async fn check_notices(&self) -> Result<Vec<Check>> {
+        let rows: Vec<(String, i64, Option<String>)> = sqlx::query_as(
+            "select channel, count(*), (array_agg(error order by ended_at desc))[1] from notice
+             where state = 'dead' and ended_at > clock_timestamp() - interval '7 days' group by channel order by channel",
+        )
+        .fetch_all(self.pool())
+        .await?;
+        let check = |(channel, count, error): (String, i64, Option<String>)| {
+            let error = error.unwrap_or_default();
+            let what = if count == 1 { "notice was" } else { "notices were" };
+            let detail = format!("{count} {what} given up within a week, the last one: {error}");
+            Check::warn(
+                format!("channel {channel}"),
+                detail,
+                "correct the channel in tidegate.toml",
+            )
         };
         Ok(rows.into_iter().map(check).collect())
     }
