@@ -597,6 +597,7 @@ async fn nothing_to_do_is_asked_about_three_times_a_second_at_most() {
         env: BTreeMap::new(),
         deployment: crate::plugin::Deployment::default(),
         child: Vec::new(),
+        guard: Vec::new(),
         secret_key: crate::secrets::KeySource::Given(String::new()),
         drain: Duration::ZERO,
     };

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::scope::{run_time, scope};
+use super::tree::Mark;
 use super::vault::{self, Vault};
 use super::{Shared, Stop, StopSwitch, child, freeze, gate, inside, leftovers};
 use crate::clock;
@@ -274,7 +275,10 @@ impl Attempting<'_> {
 
     /// What the plugin answers, without what must not be seen.
     async fn call(&self, prepared: Prepared) -> Result<Value, TaskError> {
-        let answered = match self.claim.task().isolation {
+        let isolation = self.claim.task().isolation;
+        let apart = isolation != Isolation::Inline;
+        let _watched = apart.then(|| self.shared.guard.watch(Mark::of(self.claim)));
+        let answered = match isolation {
             Isolation::Process => child::run(self.shared, self.claim, prepared, self.stop).await,
             Isolation::Inline | Isolation::Program => {
                 inline(self.shared, self.claim, prepared, self.stop).await
