@@ -11,7 +11,9 @@ mod crashes;
 mod maps;
 mod notices;
 mod parking;
+mod races;
 mod secrets;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
