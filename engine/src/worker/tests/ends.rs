@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use tidegate_test_fixtures::postgres::{Cluster, Durability};
 use tidegate_test_fixtures::process::Process;
+use tidegate_test_fixtures::proxy::{Proxy, Upstream};
 use tokio::io::AsyncWriteExt;
 
 use super::*;
@@ -408,6 +409,27 @@ async fn an_attempt_whose_lease_is_gone_ends_without_grace() {
     expire_and_reap(&site.store).await;
     assert_eq!(site.end(run).await, RunState::Cancelled);
     site.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_cannot_renew_ends_its_attempts_before_their_leases_end() {
+    let act = ("beside", json!({ "act": "escape" }));
+    let (store, home, database) = prepare(vec![task("a", &[], act)]).await;
+    let run = start_run(&store).await;
+    let proxy = Proxy::start(Upstream::Socket(database.socket()));
+    let _worker = worker_process(&database.through(proxy.port()), home.path());
+    let mark = mark_of(run, "a", 1);
+    until("the attempt's processes", || alive(&mark) >= ESCAPED).await;
+    proxy.refuse();
+    let ended: bool = loop {
+        let sql = "select coalesce(bool_and(until < clock_timestamp()), true) from lease";
+        let ended = sqlx::query_scalar(sql).fetch_one(store.pool()).await.unwrap();
+        if ended || alive(&mark) == 0 {
+            break ended;
+        }
+        clock::sleep(Duration::from_millis(200)).await;
+    };
+    assert!(!ended, "{} processes outlive the lease", alive(&mark));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
