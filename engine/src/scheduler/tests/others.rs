@@ -251,3 +251,18 @@ async fn a_history_that_was_purged_is_not_made_again() {
     assert_eq!(site.ticks().await, Vec::<String>::new());
     assert_eq!(site.fire("2026-06-01T02:00:00Z").await.runs, 1);
 }
+
+#[tokio::test]
+async fn a_flow_that_was_removed_finishes_what_runs_and_fires_no_more() {
+    let site = Site::with(flow("f", "* * * * *"), "2026-06-01T00:00:00Z").await;
+    assert_eq!(site.fire("2026-06-01T00:01:00Z").await.runs, 1);
+    let now = at("2026-06-01T00:01:30Z");
+    site.store.remove_flows_but(Vec::new(), now).await.unwrap();
+    assert_eq!(site.fire("2026-06-01T00:02:00Z").await.runs, 0);
+    assert!(site.store.due_schedules(at("2026-06-01T00:03:00Z")).await.unwrap().is_empty());
+    site.finish(now).await;
+    assert_eq!(site.states().await, ["succeeded"]);
+    let seen = site.count("select count(*) from run r join flow_version v on v.hash = r.version").await;
+    assert_eq!(seen, 1, "its history can be read");
+    site.audit().await;
+}
