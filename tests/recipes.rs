@@ -48,7 +48,12 @@ fn functions(folder: &Path, found: &mut BTreeSet<String>) {
                 let line = line.trim_start();
                 let function = line.split_once("fn ").and_then(|(_, rest)| rest.split_once('('));
                 let made = line.strip_suffix("\",").and_then(|rest| rest.split_once(" \""));
-                Some(function.map(|(name, _)| name).or(made.map(|(name, _)| name))?.to_owned())
+                Some(
+                    function
+                        .map(|(name, _)| name)
+                        .or(made.map(|(name, _)| name))?
+                        .to_owned(),
+                )
             });
             found.extend(names);
         }
@@ -59,7 +64,11 @@ fn functions(folder: &Path, found: &mut BTreeSet<String>) {
 fn every_recipe_has_a_test_or_a_reason() {
     let told = told();
     let wanted = RECIPES.iter().flat_map(|(letter, ranges)| {
-        ranges.iter().cloned().flatten().map(move |number| format!("{letter}{number}"))
+        ranges
+            .iter()
+            .cloned()
+            .flatten()
+            .map(move |number| format!("{letter}{number}"))
     });
     let lacking: Vec<String> = wanted.filter(|id| !told.contains_key(id)).collect();
     assert!(lacking.is_empty(), "tests/README.md says nothing of {lacking:?}");
@@ -76,7 +85,12 @@ fn every_test_that_a_recipe_names_is_there() {
         functions(&root().join(folder), &mut known);
     }
     for (id, shown) in told() {
-        for name in shown.split('`').skip(1).step_by(2).filter(|name| name.contains('_')) {
+        for name in shown
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|name| name.contains('_'))
+        {
             assert!(known.contains(name), "{id} names `{name}`, which is nowhere");
         }
     }

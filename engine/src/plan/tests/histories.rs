@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
 use super::*;
+use crate::id::Epoch;
 
 /// Seeds from which histories are made, where nobody asks for others.
 const SEEDS: Range<u64> = 0..10_000;

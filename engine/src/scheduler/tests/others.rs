@@ -259,10 +259,18 @@ async fn a_flow_that_was_removed_finishes_what_runs_and_fires_no_more() {
     let now = at("2026-06-01T00:01:30Z");
     site.store.remove_flows_but(Vec::new(), now).await.unwrap();
     assert_eq!(site.fire("2026-06-01T00:02:00Z").await.runs, 0);
-    assert!(site.store.due_schedules(at("2026-06-01T00:03:00Z")).await.unwrap().is_empty());
+    assert!(
+        site.store
+            .due_schedules(at("2026-06-01T00:03:00Z"))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     site.finish(now).await;
     assert_eq!(site.states().await, ["succeeded"]);
-    let seen = site.count("select count(*) from run r join flow_version v on v.hash = r.version").await;
+    let seen = site
+        .count("select count(*) from run r join flow_version v on v.hash = r.version")
+        .await;
     assert_eq!(seen, 1, "its history can be read");
     site.audit().await;
 }

@@ -53,8 +53,8 @@ impl Pair {
 
     async fn wait_for_listeners(&self, wanted: i64) {
         let begun = clock::monotonic();
-        let listening = sqlx::AssertSqlSafe(format!("select count(*) {LISTENERS}"));
-        while sqlx::query_scalar::<_, i64>(listening.clone())
+        let listening = || sqlx::AssertSqlSafe(format!("select count(*) {LISTENERS}"));
+        while sqlx::query_scalar::<_, i64>(listening())
             .fetch_one(self.bench.store.pool())
             .await
             .unwrap()
@@ -80,13 +80,13 @@ async fn a_wake_up_carries_nothing_and_many_go_together() {
     let mut pair = Pair::linked().await;
     pair.heard().await;
     let begun = clock::monotonic();
-    let (store, now) = (&pair.bench.store, pair.bench.now);
+    let bench = &pair.bench;
     let writers = (0..20).map(|_| async move {
         for _ in 0..5 {
-            let mut new = pair.bench.new_run();
+            let mut new = bench.new_run();
             // More than a payload of NOTIFY may have.
             new.params.insert("x".to_owned(), json!("y".repeat(9_000)));
-            store.create_run(new, now).await.unwrap();
+            bench.store.create_run(new, bench.now).await.unwrap();
         }
     });
     futures::future::join_all(writers).await;
@@ -127,10 +127,10 @@ async fn who_listens_stands_in_no_transaction_and_holds_no_queue_up() {
 async fn what_happens_while_a_listener_is_cut_is_noticed_all_the_same() {
     let pair = Pair::linked().await;
     let mut changes = pair.other.changes();
-    let kill = sqlx::AssertSqlSafe(format!("select count(pg_terminate_backend(pid)) {LISTENERS}"));
+    let kill = || sqlx::AssertSqlSafe(format!("select count(pg_terminate_backend(pid)) {LISTENERS}"));
     let mut longest = Duration::ZERO;
     for _ in 0..25 {
-        let killed: i64 = sqlx::query_scalar(kill.clone())
+        let killed: i64 = sqlx::query_scalar(kill())
             .fetch_one(pair.bench.store.pool())
             .await
             .unwrap();

@@ -3,7 +3,7 @@
 //!
 //! Nothing is counted beforehand: the n-th statement is struck until an operation has fewer.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
@@ -53,7 +53,7 @@ struct Scene {
     bench: Bench,
     proxy: Proxy,
     url: String,
-    nth: Cell<i32>,
+    nth: AtomicU32,
 }
 
 impl Scene {
@@ -66,7 +66,7 @@ impl Scene {
             bench,
             proxy,
             url,
-            nth: Cell::new(0),
+            nth: AtomicU32::new(0),
         }
     }
 
@@ -110,7 +110,7 @@ impl Scene {
     ) -> Option<String> {
         match mishap {
             Mishap::DiesBefore | Mishap::DiesAfter => std::thread::scope(|scope| {
-                let process = || self.process((mishap, skip), act, subject);
+                let process = move || self.process((mishap, skip), act, subject);
                 scope.spawn(process).join().unwrap()
             }),
             Mishap::CutBefore | Mishap::CutAfter => {
@@ -147,9 +147,8 @@ impl Scene {
         self.proxy.stricken()
     }
 
-    fn next(&self) -> i32 {
-        self.nth.set(self.nth.get() + 1);
-        self.nth.get()
+    fn next(&self) -> u32 {
+        self.nth.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn order(&self, what: What, key: &str) -> Order {
@@ -284,7 +283,7 @@ async fn a_tick_that_breaks_off_anywhere_is_made_once() {
             assert!(begun.elapsed() < Duration::from_secs(10), "{} runs", runs.len());
         }
     };
-    let before = async || start + Duration::from_secs(60) * scene.next() as u32;
+    let before = async || start + Duration::from_secs(60) * scene.next();
     let act: Act<Timestamp> = |store, now| {
         Box::pin(async move { store.fire(("f".to_owned(), "s".to_owned()), now).await.map(drop) })
     };
@@ -294,7 +293,8 @@ async fn a_tick_that_breaks_off_anywhere_is_made_once() {
             .fetch_one(scene.bench.store.pool())
             .await
             .unwrap();
-    assert_eq!((ticks, runs), (scene.nth.get().into(), scene.nth.get().into()));
+    let made = i64::from(scene.nth.load(Ordering::Relaxed));
+    assert_eq!((ticks, runs), (made, made));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,7 +86,7 @@ async fn a_server_that_takes_no_more_connections_is_waited_for() {
     taken.close().await.unwrap();
     let store = late.await.unwrap().unwrap();
     // One connection is all there is, and four are wanted.
-    let all = (0..8).map(|_| store.create_run(bench.new_run(), bench.now));
+    let all = (0..4).map(|_| store.create_run(bench.new_run(), bench.now));
     for made in futures::future::join_all(all).await {
         made.unwrap();
     }
@@ -127,7 +127,8 @@ async fn what_postgres_gives_up_for_want_of_time_is_worth_another_try() {
             done = sqlx::query("select 1").execute(&mut conn).await;
         }
         let error = StoreError::from(done.unwrap_err());
-        assert_eq!(error.code().as_deref(), Some(code), "{error:?}");
+        // The last word of a session that was ended may be lost with its connection.
+        assert!(error.code().is_none_or(|told| told == code), "{code}: {error:?}");
         assert!(error.is_passing(), "{code}");
     }
     let taken = sqlx::query("select 1 / 0")
@@ -161,7 +162,9 @@ async fn nobody_waits_for_one_another() {
         while clock::monotonic() < until {
             turns += 1;
             match n % 6 {
-                0 => drop(bench.run().await),
+                0 => {
+                    bench.run().await;
+                }
                 1 => {
                     let claims = bench.claim(7).await;
                     let reports: Vec<Report> = claims
@@ -190,8 +193,10 @@ async fn nobody_waits_for_one_another() {
                     }
                 }
                 3 => {
-                    bench.expire_leases().await;
-                    drop(bench.store.reap(bench.now).await.unwrap());
+                    let one = "update lease set until = clock_timestamp() - interval '1 second'
+                        where (run, idx) = (select run, idx from lease order by random() limit 1)";
+                    sqlx::query(one).execute(bench.store.pool()).await.unwrap();
+                    bench.store.reap(bench.now).await.unwrap();
                 }
                 4 => drop(
                     bench
@@ -202,8 +207,9 @@ async fn nobody_waits_for_one_another() {
                 ),
                 _ => {
                     let mut conn = bench.store.pool().acquire().await.unwrap();
-                    drop(leases::renew(&mut conn, Uuid::nil()).await.unwrap());
-                    drop(bench.store.admit_queued(bench.now).await.unwrap());
+                    leases::renew(&mut conn, Uuid::nil()).await.unwrap();
+                    drop(conn);
+                    bench.store.admit_queued(bench.now).await.unwrap();
                 }
             }
         }
