@@ -210,7 +210,7 @@ fn holds(world: &World, idx: TaskIdx, epoch: Epoch) -> bool {
 /// The run once more, as the store makes it: what was kept is carried over.
 fn retried(world: &World, from: Option<usize>) -> Option<World> {
     let graph = &world.graph;
-    let from = from.map(|from| (from % graph.size()) as TaskIdx);
+    let from = from.map(|from| (from % graph.size() as usize) as TaskIdx);
     if from.is_none() && world.run.state == RunState::Succeeded {
         return None;
     }
