@@ -13,9 +13,10 @@ async fn without_notify_work_is_found_by_looking() {
     let tidegate = tidegate().env("TIDEGATE_DATABASE__NOTIFY", "false");
     let mut house = House::on(&database.url, tidegate).await;
     house.start_worker();
+    let step = "uses = \"command\"\nwith = { argv = [\"true\"] }\n";
     house.apply(
         "steps",
-        "[tasks.a]\nuses = \"noop\"\n[tasks.b]\nuses = \"noop\"\nneeds = [\"a\"]\n",
+        &format!("[tasks.a]\n{step}[tasks.b]\nneeds = [\"a\"]\n{step}"),
     );
     for _ in 0..3 {
         let run = house.start("steps", serde_json::json!({})).await;

@@ -688,3 +688,18 @@ fn a_retry_waits_for_the_instant_that_the_failure_named() {
     world.advance(0, outcome);
     assert_eq!(world.run.state, RunState::Failed, "the attempts are used up");
 }
+
+#[test]
+fn what_waits_for_a_failure_does_not_start_in_a_retry_whose_needs_had_none() {
+    let any_failed = Traits {
+        run_if: RunIf::AnyFailed,
+        ..Traits::default()
+    };
+    let traits = [Traits::default(), any_failed, Traits::default()];
+    let graph = graph_of(&[vec![], vec![true], vec![true]], &traits, 1);
+    let done = BTreeMap::from([(0, Carried { epoch: 1, attempt: 1 })]);
+    let world = World::carrying(graph, &done, CarriedItems::new());
+    let reason = Reason::ConditionFalse;
+    assert_eq!(world.tasks[&1].state, TaskState::Skipped { reason });
+    assert_eq!(world.tasks[&2].state, TaskState::Ready);
+}

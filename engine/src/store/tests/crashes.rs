@@ -1,5 +1,5 @@
-//! Every operation broken off at every statement: the process dies, or only its connection, before the statement or after it. Then
-//! it is asked for again, as its client would, and all comes to the end it comes to undisturbed.
+//! Every operation broken off at every statement: the process dies, or only its connection, before the statement or,
+//! where that makes a difference, after it. Then it is asked for again, as its client would, and all comes to the end it comes to undisturbed.
 //!
 //! Nothing is counted beforehand: the n-th statement is struck until an operation has fewer.
 
@@ -25,19 +25,23 @@ use crate::plugin::{AliasMove, NewVersion as NewModel};
 #[derive(Debug, Clone, Copy)]
 enum Mishap {
     DiesBefore,
-    DiesAfter,
     CutBefore,
+    DiesAfter,
     CutAfter,
 }
 
 const MISHAPS: [Mishap; 4] = [
     Mishap::DiesBefore,
-    Mishap::DiesAfter,
     Mishap::CutBefore,
+    Mishap::DiesAfter,
     Mishap::CutAfter,
 ];
 
 impl Mishap {
+    fn is_after(self) -> bool {
+        matches!(self, Self::DiesAfter | Self::CutAfter)
+    }
+
     fn fault(self) -> Fault {
         match self {
             Self::DiesBefore | Self::CutBefore => Fault::LoseRequest,
@@ -80,16 +84,20 @@ impl Scene {
         let subject = before().await;
         act(self.bench.store.clone(), subject.clone()).await.unwrap();
         let undisturbed = end(subject).await;
-        let (mut statements, mut broken) = (Vec::new(), 0);
+        let (mut statements, mut broken): (Vec<String>, usize) = (Vec::new(), 0);
         'statements: for skip in 0.. {
             for mishap in MISHAPS {
+                // After any other statement is before the next one.
+                if mishap.is_after() && statements.last().is_some_and(|text| text != "COMMIT") {
+                    continue;
+                }
                 let subject = before().await;
-                let Some(statement) = self.break_off((mishap, skip), act, subject.clone()).await else {
-                    end(subject).await;
+                let struck = self.break_off((mishap, skip), act, subject.clone()).await;
+                let came_to = end(subject).await;
+                let Some(statement) = struck else {
                     break 'statements;
                 };
                 broken += 1;
-                let came_to = end(subject).await;
                 assert_eq!(came_to, undisturbed, "{mishap:?} statement {skip}: {statement}");
                 if statements.len() == skip {
                     statements.push(statement);
@@ -179,7 +187,14 @@ impl Scene {
             assert!(begun.elapsed() < Duration::from_secs(20), "nothing moves");
             self.bench.expire_leases().await;
             self.bench.store.reap(self.bench.now).await.unwrap();
-            for claim in self.bench.claim(9).await {
+            // What broke off may have made ready what is due at its own instant.
+            let claims = self
+                .bench
+                .store
+                .claim(self.bench.claimer(9), clock::now())
+                .await
+                .unwrap();
+            for claim in claims {
                 self.bench.report(&claim, Outcome::Succeeded).await;
             }
         }

@@ -295,5 +295,17 @@ async fn renewals_touch_no_index() {
             .await
             .unwrap();
     println!("{hot} of {all} updates are HOT");
-    assert!(all >= 1_000 && hot * 100 >= all * 95, "{hot} of {all}");
+    // The others found their page full; none had to, for an index.
+    let indexed: Vec<String> =
+        sqlx::query_scalar("select indexdef from pg_indexes where tablename = 'lease'")
+            .fetch_all(&mut *conn)
+            .await
+            .unwrap();
+    assert!(
+        indexed
+            .iter()
+            .all(|index| index.ends_with("(run, idx)") || index.ends_with("(worker)")),
+        "{indexed:?}"
+    );
+    assert!(all >= 1_000 && hot * 100 >= all * 70, "{hot} of {all}");
 }
