@@ -6,7 +6,7 @@ CARGO := scripts/cargo
 
 export TIDEGATE_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidegate
 
-.PHONY: help demo test chaos fmt-check lint deny doc unit check bench fmt clean-home
+.PHONY: help demo test chaos fmt-check lint deny doc unit quiet check bench fmt clean-home
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,7 +17,7 @@ demo: ## Build, then watch the nightly retrain run up to its approval
 
 test: ## Everything CI runs
 	@scripts/prepare test
-	@$(MAKE) --no-print-directory fmt-check lint deny doc unit
+	@$(MAKE) --no-print-directory fmt-check lint deny doc unit quiet
 
 chaos: ## Ten minutes of faults against real processes, then the auditor; STORM=seconds, SEED=n for another
 	@scripts/prepare test
@@ -38,6 +38,9 @@ doc:
 
 unit: # the tests alone; FILTER='browser::' for some
 	$(CARGO) nextest run --locked --workspace $(FILTER)
+
+quiet: # what goes by several processes, once more without NOTIFY
+	TIDEGATE_DATABASE__NOTIFY=false $(CARGO) nextest run --locked --workspace --profile quiet $(FILTER)
 
 check: ## The quick look while writing: does it compile
 	$(CARGO) check --locked --workspace --all-targets

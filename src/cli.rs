@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod freeze;
 mod gate;
+mod guard;
 mod ledger;
 mod logs;
 mod models;
@@ -122,6 +123,9 @@ enum Verb {
     /// Run one attempt for a worker, which speaks on standard input
     #[command(hide = true)]
     RunTask,
+    /// Outlive a worker, which speaks on standard input, and end what it left running
+    #[command(hide = true)]
+    Guard,
 }
 
 /// How a list is shown.
@@ -215,6 +219,7 @@ async fn carry_out(verb: Verb, session: &Session) -> Ended {
         Verb::Db(args) => db::run(args, session).await,
         Verb::Doctor(args) => doctor::run(args, session).await,
         Verb::RunTask => run_task::run().await,
+        Verb::Guard => guard::run().await,
         Verb::Check(_) | Verb::Plugins(_) | Verb::Schema => Ok(code::DONE),
     }
 }

@@ -39,9 +39,12 @@ pub struct House {
 }
 
 impl House {
-    /// A house without roles, whose wake-ups reach other processes and theirs it. Its roles end with `stop`.
+    /// A house without roles, whose wake-ups reach other processes and theirs it, unless it is told to do without. Its roles end
+    /// with `stop`.
     pub fn new(store: Store, config: Config, stop: CancellationToken) -> Self {
-        store.link(stop.clone());
+        if config.settings.database.notify {
+            store.link(stop.clone());
+        }
         Self {
             store,
             config,
@@ -158,6 +161,7 @@ fn worker_config(config: &Config, url: Option<String>) -> WorkerConfig {
             http_allow: config.settings.http.allow.clone(),
         },
         child: vec![own_program(), "run-task".to_owned()],
+        guard: vec![own_program(), "guard".to_owned()],
         secret_key: config.secret_key.clone(),
         drain: settings.drain,
     }

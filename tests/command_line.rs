@@ -8,6 +8,7 @@ mod limits;
 mod local;
 mod offline;
 mod outside;
+mod quiet;
 mod runs;
 
 use std::path::{Path, PathBuf};

@@ -14,4 +14,5 @@ mod gates;
 mod house;
 mod lake;
 mod mlflow;
+mod recipes;
 mod rooms;

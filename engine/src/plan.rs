@@ -96,7 +96,8 @@ pub fn start(slice: Slice<'_>) -> Result<Plan, PlanError> {
         .map(|(&idx, _)| idx)
         .collect();
     for idx in roots {
-        planner.step(idx, TaskEvent::Unblocked, None)?;
+        let event = planner.first_event(idx);
+        planner.step(idx, event, None)?;
     }
     planner.settle()
 }
@@ -341,6 +342,16 @@ impl<'a> Planner<'a> {
             open.push_back((next, event, None));
         }
         Ok(())
+    }
+
+    /// What happens to a task that waits for nothing when its run starts. All its needs may have been carried over, and what was not
+    /// to run for their ends does not run this time either.
+    fn first_event(&self, idx: TaskIdx) -> TaskEvent {
+        let task = self.graph.task(idx);
+        let needs = self.tasks.get(&idx).filter(|_| !task.needs.is_empty());
+        needs
+            .and_then(|view| view.seen.obstacle(task.run_if))
+            .map_or(TaskEvent::Unblocked, |reason| TaskEvent::Skipped { reason })
     }
 
     fn run_event(&mut self, event: RunEvent) -> Result<(), PlanError> {

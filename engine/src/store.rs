@@ -142,6 +142,9 @@ impl StoreError {
                             | "57P03"
                             | "53300"
                             | "25006"
+                            // A process that was stopped inside a transaction.
+                            | "25P03"
+                            | "25P04"
                             | "0A000"
                     )
             }),

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A worker that cannot renew by lease − margin, on its own monotonic clock, ends its attempts before the lease does: nobody else
-//! runs a task while its old attempt still lives.
+//! runs a task while its old attempt still lives. One that is killed has a guard, which ends what it ran.
 
 mod attempt;
 mod before;
@@ -17,6 +17,7 @@ mod child;
 mod finisher;
 mod freeze;
 mod gate;
+pub mod guard;
 mod heart;
 mod host;
 pub mod inside;
@@ -39,6 +40,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::guard::Guard;
 use self::scribe::Scribe;
 use crate::clock;
 use crate::id::{Epoch, RunId, TaskIdx};
@@ -73,6 +75,8 @@ pub struct WorkerConfig {
     pub deployment: Deployment,
     /// Program (and arguments) that runs one attempt in a child process: this binary with its hidden verb.
     pub child: Vec<String>,
+    /// Program (and arguments) that ends what a killed worker left running: this binary with another hidden verb.
+    pub guard: Vec<String>,
     /// Where the key of the secrets is.
     pub secret_key: KeySource,
     /// How long running attempts may take to end when the worker is told to stop.
@@ -165,6 +169,7 @@ struct Shared {
     config: WorkerConfig,
     store: Store,
     scribe: Arc<Scribe>,
+    guard: Guard,
     registry: Registry,
     /// Hides the credentials that all plugins see.
     mask: Mask,
@@ -187,6 +192,7 @@ pub async fn run(
     let shared = Arc::new(Shared {
         id,
         mask: vault::mask_of(&config.env),
+        guard: Guard::start(config.guard.clone()),
         config,
         store,
         scribe: Arc::default(),

@@ -27,9 +27,10 @@ pub struct Settings {
 }
 
 /// Sections and their keys, for hints about variables.
-pub(super) const KEYS: [(&str, &str); 11] = [
+pub(super) const KEYS: [(&str, &str); 12] = [
     ("database", "url"),
     ("database", "connections"),
+    ("database", "notify"),
     ("web", "bind"),
     ("web", "url"),
     ("worker", "name"),
@@ -49,6 +50,8 @@ pub struct Database {
     pub url: Option<String>,
     /// Connections that a server or worker keeps at most.
     pub connections: u32,
+    /// Whether processes wake one another by NOTIFY; without it each finds what is new when it looks, within two seconds.
+    pub notify: bool,
 }
 
 impl Default for Database {
@@ -56,6 +59,7 @@ impl Default for Database {
         Self {
             url: None,
             connections: 16,
+            notify: true,
         }
     }
 }

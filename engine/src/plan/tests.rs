@@ -1,7 +1,7 @@
-//! Properties of the planner over random graphs, outcomes and cancellations.
+//! The planner by itself: a world of one run that is looked at after every move, and what it comes to.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
-use proptest::prelude::*;
+mod histories;
 
 use super::*;
 use crate::graph::{OnWorkerLost, RunIf, Task};
@@ -16,6 +16,15 @@ struct Traits {
     continue_on_failure: bool,
     /// Items of its list, and how many may be under way at once.
     map: Option<(u32, Option<u32>)>,
+}
+
+/// A plan on a part of the task runs, and what it made of them.
+#[derive(Debug)]
+struct Little {
+    plan: Plan,
+    run: RunView,
+    tasks: BTreeMap<TaskIdx, TaskView>,
+    maps: BTreeMap<TaskIdx, MapView>,
 }
 
 fn graph(shape: &[Vec<bool>], attempts: u32) -> Graph {
@@ -61,19 +70,56 @@ struct World {
     tasks: BTreeMap<TaskIdx, TaskView>,
     maps: BTreeMap<TaskIdx, MapView>,
     carried: CarriedItems,
+    told: Told,
+}
+
+/// States as the events tell them, by the words that are stored.
+struct Told {
+    run: RunState,
+    tasks: BTreeMap<TaskIdx, TaskState>,
+}
+
+impl Told {
+    fn take(&mut self, plan: &Plan) {
+        for step in &plan.steps {
+            let (word, reason) = (step.event.as_str(), step.event.reason().map(Reason::as_str));
+            let state = self.tasks.entry(step.idx).or_insert(TaskState::Blocked);
+            *state = state.apply(TaskEvent::parse(word, reason).unwrap()).unwrap();
+        }
+        for event in &plan.run_events {
+            let event = RunEvent::parse(event.as_str()).unwrap();
+            self.run = self.run.apply(event).unwrap();
+        }
+    }
 }
 
 impl World {
     fn new(graph: Graph) -> Self {
-        let (run, tasks, _) = create(&graph, &BTreeSet::new());
+        Self::carrying(graph, &BTreeMap::new(), CarriedItems::new())
+    }
+
+    /// A run that takes `tasks` over from another, and `items` of maps when they expand.
+    fn carrying(graph: Graph, tasks: &BTreeMap<TaskIdx, Carried>, items: CarriedItems) -> Self {
+        let (run, mut views, plan) = create(&graph, &tasks.keys().copied().collect());
+        for (idx, carried) in tasks {
+            let view = views.get_mut(idx).unwrap();
+            (view.epoch, view.attempt) = (carried.epoch, carried.attempt);
+        }
         let mut world = Self {
             graph,
             run,
-            tasks,
+            tasks: views,
             maps: BTreeMap::new(),
-            carried: CarriedItems::new(),
+            carried: items,
+            told: Told {
+                run: RunState::Queued,
+                tasks: BTreeMap::new(),
+            },
         };
-        start(world.slice()).unwrap();
+        world.told.take(&plan);
+        let plan = start(world.slice()).unwrap();
+        world.told.take(&plan);
+        world.check();
         world
     }
 
@@ -88,47 +134,81 @@ impl World {
         }
     }
 
-    /// Advances on the small slice first, as the store does, and checks that it equals planning on everything.
-    fn advance(&mut self, idx: TaskIdx, outcome: Outcome) {
-        let mut small = self.tasks.clone();
-        let mut keep = frontier(&self.graph, [idx]);
-        keep.extend(self.next_item(idx, outcome));
-        small.retain(|idx, _| keep.contains(idx));
-        let (mut run, mut maps) = (self.run.clone(), self.maps.clone());
+    fn advance(&mut self, idx: TaskIdx, outcome: Outcome) -> Plan {
+        self.advance_all(&[(idx, outcome)])
+    }
+
+    /// Advances on the small slice first, as the store does, on the larger one where that is too small, and checks that it equals planning on
+    /// everything.
+    fn advance_all(&mut self, news: &[(TaskIdx, Outcome)]) -> Plan {
+        let touched = || news.iter().map(|(idx, _)| *idx);
+        let mut on_little = self.advanced_on(frontier(&self.graph, touched()), news);
+        if matches!(on_little, Err(PlanError::Beyond(_))) {
+            on_little = self.advanced_on(closure(&self.graph, touched()), news);
+        }
+        let little = on_little.unwrap();
+        let whole = advance(self.slice(), news, &mut || 0.5).unwrap();
+        assert_eq!(little.plan, whole);
+        assert_eq!((&little.run, &little.maps), (&self.run, &self.maps));
+        assert!(little.tasks.iter().all(|(idx, view)| self.tasks[idx] == *view));
+        self.told.take(&whole);
+        self.check();
+        whole
+    }
+
+    /// What follows on a part of the task runs; nothing changes here.
+    fn advanced_on(
+        &self,
+        mut keep: BTreeSet<TaskIdx>,
+        news: &[(TaskIdx, Outcome)],
+    ) -> Result<Little, PlanError> {
+        keep.extend(self.next_items(news));
+        let some = keep
+            .iter()
+            .filter_map(|idx| Some((*idx, self.tasks.get(idx)?.clone())));
+        let mut little = Little {
+            plan: Plan::default(),
+            run: self.run.clone(),
+            tasks: some.collect(),
+            maps: self.maps.clone(),
+        };
         let slice = Slice {
             graph: &self.graph,
-            run: &mut run,
-            tasks: &mut small,
-            maps: &mut maps,
+            run: &mut little.run,
+            tasks: &mut little.tasks,
+            maps: &mut little.maps,
             carried: &self.carried,
             now: Timestamp::UNIX_EPOCH,
         };
-        let partial = advance(slice, &[(idx, outcome)], &mut || 0.5);
-        let whole = advance(self.slice(), &[(idx, outcome)], &mut || 0.5).unwrap();
-        match partial {
-            Ok(plan) => {
-                assert_eq!(plan, whole);
-                assert_eq!((run, &maps), (self.run.clone(), &self.maps));
-                assert!(small.iter().all(|(idx, view)| self.tasks[idx] == *view));
-            }
-            Err(PlanError::Beyond(_)) => {}
-            Err(other) => panic!("{other}"),
-        }
+        little.plan = advance(slice, news, &mut || 0.5)?;
+        Ok(little)
+    }
+
+    fn cancel(&mut self, reason: Reason) {
+        let plan = cancel(self.slice(), reason).unwrap();
+        self.told.take(&plan);
         self.check();
     }
 
-    /// The item that the end of another lets go, as the store would load it.
-    fn next_item(&self, idx: TaskIdx, outcome: Outcome) -> Option<TaskIdx> {
+    /// The items that the ends of others let go, as the store would load them: one for each.
+    fn next_items(&self, news: &[(TaskIdx, Outcome)]) -> Vec<TaskIdx> {
         let graph = &self.graph;
-        let limited = graph.item(idx).is_some() && graph.task(idx).max_parallel.is_some();
-        let head = graph.head(idx);
-        let cursor = self.maps.get(&head).map_or(0, |map| map.cursor);
-        let mut blocked = self
-            .tasks
-            .range(graph.item_at(head, cursor)..)
-            .filter(|(idx, view)| graph.head(**idx) == head && view.state == TaskState::Blocked);
-        let next = blocked.next().map(|(idx, _)| *idx);
-        next.filter(|_| limited && outcome != Outcome::Claimed)
+        let mut ends: BTreeMap<TaskIdx, usize> = BTreeMap::new();
+        for (idx, outcome) in news {
+            let limited = graph.item(*idx).is_some() && graph.task(*idx).max_parallel.is_some();
+            if limited && *outcome != Outcome::Claimed {
+                *ends.entry(graph.head(*idx)).or_default() += 1;
+            }
+        }
+        let next = ends.into_iter().flat_map(|(head, count)| {
+            let cursor = self.maps.get(&head).map_or(0, |map| map.cursor);
+            let from = self.tasks.range(graph.item_at(head, cursor)..);
+            let blocked = move |(idx, view): &(&TaskIdx, &TaskView)| {
+                graph.head(**idx) == head && view.state == TaskState::Blocked
+            };
+            from.filter(blocked).map(|(idx, _)| *idx).take(count)
+        });
+        next.collect()
     }
 
     /// What a map promises, at every moment.
@@ -181,6 +261,11 @@ impl World {
         let maps = self.graph.tasks().iter().zip(0..);
         maps.filter(|(task, _)| task.for_each.is_some())
             .for_each(|(_, head)| self.check_map(head));
+        assert_eq!(self.told.run, self.run.state, "the events, folded, give the run");
+        for (idx, task) in &self.tasks {
+            let told = self.told.tasks.get(idx).copied().unwrap_or(TaskState::Blocked);
+            assert_eq!(told, task.state, "the events, folded, give task {idx}");
+        }
         let open = self.tasks.values().filter(|t| !t.state.is_terminal()).count();
         let active = self.tasks.values().filter(|t| t.state.is_active()).count();
         assert_eq!((self.run.open as usize, self.run.active as usize), (open, active));
@@ -192,7 +277,7 @@ impl World {
         for (idx, task) in self
             .tasks
             .iter()
-            .filter(|(idx, _)| self.graph.item(**idx).is_none())
+            .filter(|(idx, task)| self.graph.item(**idx).is_none() && task.state != maps::CARRIED)
         {
             let ready = matches!(
                 task.state,
@@ -229,6 +314,7 @@ impl World {
         let succeeded = |(state, _): &(TaskState, bool)| matches!(state, TaskState::Succeeded { .. });
         let failed = |(state, counts): &(TaskState, bool)| match state {
             TaskState::Failed { .. } => *counts,
+            TaskState::Cancelled { reason } => *reason == Reason::Timeout,
             TaskState::Skipped { reason } => *reason == Reason::NeedsFailed,
             _ => false,
         };
@@ -257,9 +343,14 @@ impl World {
             let mut ends = heads.filter(|(idx, task)| counts(idx, &task.state));
             ends.any(|(_, task)| wanted(&task.state))
         };
-        if any(|s| matches!(s, TaskState::Cancelled { .. })) {
+        // What was stopped because its run took too long counts as a failure.
+        let failed = |s: &TaskState| {
+            let late = Reason::Timeout;
+            matches!(s, TaskState::Failed { .. }) || *s == (TaskState::Cancelled { reason: late })
+        };
+        if any(|s| matches!(s, TaskState::Cancelled { reason } if *reason != Reason::Timeout)) {
             RunState::Cancelled
-        } else if any(|s| matches!(s, TaskState::Failed { .. })) {
+        } else if any(failed) {
             RunState::Failed
         } else if any(|s| matches!(s, TaskState::Rejected { .. })) {
             RunState::Rejected
@@ -273,11 +364,12 @@ impl World {
         let list = self.graph.task(idx).for_each.as_ref();
         let list = list.filter(|_| self.graph.item(idx).is_none());
         match (list.and_then(serde_json::Value::as_array), outcome) {
-            (Some(items), Outcome::Succeeded | Outcome::Asked | Outcome::Rejected { .. }) => {
-                Outcome::Expanded {
-                    count: items.len() as u32,
-                }
-            }
+            (
+                Some(items),
+                Outcome::Succeeded | Outcome::Cached | Outcome::Asked | Outcome::Rejected { .. },
+            ) => Outcome::Expanded {
+                count: items.len() as u32,
+            },
             // The condition is asked of the head.
             (None, Outcome::Unneeded) if self.graph.item(idx).is_some() => Outcome::Succeeded,
             _ => outcome,
@@ -295,90 +387,6 @@ impl World {
     }
 }
 
-fn outcome(choice: u8) -> Outcome {
-    match choice % 11 {
-        0..=2 => Outcome::Succeeded,
-        3 => Outcome::Failed {
-            reason: Reason::Error,
-            again: true,
-        },
-        4 => Outcome::Failed {
-            reason: Reason::Timeout,
-            again: false,
-        },
-        5 => Outcome::Lost,
-        6 => Outcome::Asked,
-        7 => Outcome::Parked {
-            reason: Reason::Poll,
-            until: None,
-        },
-        8 => Outcome::Parked {
-            reason: Reason::SubRun,
-            until: None,
-        },
-        9 => Outcome::Unneeded,
-        _ => Outcome::Rejected {
-            reason: Reason::RuleFailed,
-        },
-    }
-}
-
-fn traits() -> impl Strategy<Value = Vec<Traits>> {
-    let run_if = prop_oneof![
-        4 => Just(RunIf::AllSucceeded),
-        1 => Just(RunIf::AllDone),
-        1 => Just(RunIf::AnyFailed),
-        1 => Just(RunIf::AnySucceeded),
-    ];
-    let map = prop::option::weighted(0.3, (0u32..6, prop::option::of(1u32..4)));
-    let one =
-        (run_if, prop::bool::weighted(0.2), map).prop_map(|(run_if, continue_on_failure, map)| Traits {
-            run_if,
-            continue_on_failure,
-            map,
-        });
-    prop::collection::vec(one, 9)
-}
-
-fn shapes() -> impl Strategy<Value = Vec<Vec<bool>>> {
-    prop::collection::vec(prop::collection::vec(prop::bool::weighted(0.3), 0..9), 1..9)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn every_history_keeps_the_rules_and_can_be_brought_to_an_end(
-        (shape, traits) in (shapes(), traits()),
-        attempts in 1u32..4,
-        moves in prop::collection::vec((any::<u8>(), any::<usize>()), 0..120),
-        cancel_at in prop::option::of(0usize..120),
-    ) {
-        let mut world = World::new(graph_of(&shape, &traits, attempts));
-        for (turn, (what, choice)) in moves.into_iter().enumerate() {
-            if world.run.state.is_terminal() {
-                break;
-            }
-            if cancel_at == Some(turn) && world.run.state != RunState::Cancelling {
-                cancel(world.slice(), Reason::Requested).unwrap();
-                world.check();
-                continue;
-            }
-            if let Some(idx) = world.pick(choice, |s| *s == TaskState::Running) {
-                world.advance(idx, world.fitting(idx, outcome(what)));
-            } else if let Some(idx) = world.pick(choice, |s| s.comes_due()) {
-                world.advance(idx, Outcome::Claimed);
-            } else if let Some(idx) = world.pick(choice, |s| s.is_parked()) {
-                world.advance(idx, Outcome::Woken);
-            } else if let Some(idx) = world.pick(choice, asks) {
-                world.advance(idx, if what % 2 == 0 { Outcome::Approved } else { Outcome::Rejected { reason: Reason::Declined } });
-            }
-        }
-        finish(&mut world);
-        prop_assert!(world.run.state.is_terminal());
-    }
-}
-
 fn asks(state: &TaskState) -> bool {
     matches!(
         state,
@@ -388,9 +396,10 @@ fn asks(state: &TaskState) -> bool {
     )
 }
 
-/// Lets everything that is left succeed.
+/// Lets everything that is left succeed. When nothing goes wrong any more a run ends, and soon.
 fn finish(world: &mut World) {
-    for _ in 0..2_000 {
+    let soon = 4 * world.graph.size() as usize * 8;
+    for _ in 0..soon {
         if let Some(idx) = world.pick(0, |s| *s == TaskState::Running) {
             world.advance(idx, world.fitting(idx, Outcome::Succeeded));
         } else if let Some(idx) = world.pick(0, |s| s.comes_due()) {
@@ -399,8 +408,16 @@ fn finish(world: &mut World) {
             world.advance(idx, Outcome::Woken);
         } else if let Some(idx) = world.pick(0, asks) {
             world.advance(idx, Outcome::Approved);
+        } else {
+            break;
         }
     }
+    let stuck = || world.tasks.iter().filter(|(_, view)| !view.state.is_terminal());
+    assert!(
+        world.run.state.is_terminal(),
+        "stuck: {:?}",
+        stuck().collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -495,7 +512,7 @@ fn what_runs_however_its_needs_end_does_not_start_in_a_run_that_is_cancelled() {
     };
     let mut world = World::new(graph_of(&[vec![], vec![true]], &[Traits::default(), all_done], 1));
     world.advance(0, Outcome::Claimed);
-    cancel(world.slice(), Reason::Requested).unwrap();
+    world.cancel(Reason::Requested);
     world.advance(0, Outcome::Succeeded);
     assert!(matches!(world.tasks[&1].state, TaskState::Cancelled { .. }));
     assert_eq!(world.run.state, RunState::Cancelled);
@@ -557,8 +574,7 @@ fn a_cancelled_map_ends_with_its_last_item() {
     world.advance(0, Outcome::Expanded { count: 3 });
     let first = world.graph.item_at(0, 0);
     world.advance(first, Outcome::Claimed);
-    cancel(world.slice(), Reason::Requested).unwrap();
-    world.check();
+    world.cancel(Reason::Requested);
     let items = TaskState::Waiting {
         reason: Reason::Items,
     };
@@ -596,7 +612,7 @@ fn ten_thousand_items_cost_ten_thousand_steps() {
         // As the store loads it: the item, its head, and the next item.
         let keep = frontier(&world.graph, [idx])
             .into_iter()
-            .chain(world.next_item(idx, Outcome::Succeeded));
+            .chain(world.next_items(&[(idx, Outcome::Succeeded)]));
         let mut small: BTreeMap<TaskIdx, TaskView> =
             keep.map(|idx| (idx, world.tasks[&idx].clone())).collect();
         assert!(small.len() <= 3);
@@ -665,10 +681,25 @@ fn a_retry_waits_for_the_instant_that_the_failure_named() {
     let until = Timestamp::from_second(5_000).unwrap();
     let reason = Reason::Error;
     let outcome = Outcome::FailedUntil { reason, until };
-    let plan = advance(world.slice(), &[(0, outcome)], &mut || 0.5).unwrap();
+    let plan = world.advance(0, outcome);
     assert_eq!(plan.steps[0].due, Some(until));
     assert_eq!(world.tasks[&0].state, TaskState::Backoff);
     world.advance(0, Outcome::Claimed);
     world.advance(0, outcome);
     assert_eq!(world.run.state, RunState::Failed, "the attempts are used up");
+}
+
+#[test]
+fn what_waits_for_a_failure_does_not_start_in_a_retry_whose_needs_had_none() {
+    let any_failed = Traits {
+        run_if: RunIf::AnyFailed,
+        ..Traits::default()
+    };
+    let traits = [Traits::default(), any_failed, Traits::default()];
+    let graph = graph_of(&[vec![], vec![true], vec![true]], &traits, 1);
+    let done = BTreeMap::from([(0, Carried { epoch: 1, attempt: 1 })]);
+    let world = World::carrying(graph, &done, CarriedItems::new());
+    let reason = Reason::ConditionFalse;
+    assert_eq!(world.tasks[&1].state, TaskState::Skipped { reason });
+    assert_eq!(world.tasks[&2].state, TaskState::Ready);
 }

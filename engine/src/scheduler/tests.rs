@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::Connection;
 use tidegate_test_fixtures::postgres::{self, Database};
-use tidegate_test_fixtures::proxy::{Fault, Proxy, Upstream};
 
 use super::*;
 use crate::graph::{Flow, Graph, Missed, Overlap, ScheduleSpec};
@@ -231,57 +230,6 @@ async fn a_tick_that_has_its_run_only_moves_the_cursor() {
     site.sql("update schedule set cursor_at = '2026-06-01T00:00:00Z', next_at = null")
         .await;
     assert_eq!(site.fire("2026-06-01T00:01:05Z").await.runs, 0);
-    site.audit().await;
-}
-
-/// The connection is lost at each statement of a tick, before and after the server has seen it.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_tick_that_breaks_off_anywhere_is_made_once() {
-    let statements = [
-        "BEGIN",
-        "from flow where",
-        "join schedule",
-        "from tick",
-        "active_run a join run",
-        "insert into run",
-        "insert into active_run",
-        "insert into tick",
-        "insert into task_run",
-        "insert into ready",
-        "insert into event",
-        "update schedule set cursor_at",
-        "COMMIT",
-    ];
-    let cluster = postgres::Cluster::start();
-    let proxy = Proxy::start(Upstream::Socket(cluster.socket()));
-    let allow = Flow {
-        overlap: Overlap::Allow,
-        ..flow("f", "* * * * *")
-    };
-    let site = Site::at(&cluster.url("postgres"), allow, "2026-06-01T00:00:00Z").await;
-    let url = format!(
-        "postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable",
-        proxy.port()
-    );
-    let (mut now, mut cuts) = (at("2026-06-01T00:00:00Z"), 0);
-    for statement in statements {
-        for fault in [Fault::LoseRequest, Fault::LoseReply { after: 0 }] {
-            // A connection of its own for each: a statement's text is sent once on each.
-            let store = Store::connect(&url, 2).await.unwrap();
-            (now, cuts) = (now + Duration::from_secs(60), cuts + 1);
-            proxy.when(statement, 0, fault);
-            until(statement, Duration::from_secs(15), async || {
-                let _ = store.fire(("f".to_owned(), "s".to_owned()), now).await;
-                site.ticks().await.len() == cuts
-            })
-            .await;
-            assert_eq!(
-                (proxy.struck(), site.states().await.len()),
-                (cuts, cuts),
-                "{statement}"
-            );
-        }
-    }
     site.audit().await;
 }
 
@@ -597,6 +545,7 @@ async fn nothing_to_do_is_asked_about_three_times_a_second_at_most() {
         env: BTreeMap::new(),
         deployment: crate::plugin::Deployment::default(),
         child: Vec::new(),
+        guard: Vec::new(),
         secret_key: crate::secrets::KeySource::Given(String::new()),
         drain: Duration::ZERO,
     };

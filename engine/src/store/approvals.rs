@@ -322,4 +322,4 @@ pub(super) async fn close(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -6,10 +6,14 @@
     reason = "tests fail by panicking"
 )]
 
+mod bells;
+mod crashes;
 mod maps;
 mod notices;
 mod parking;
+mod races;
 mod secrets;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

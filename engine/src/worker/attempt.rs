@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::scope::{run_time, scope};
+use super::tree::{self, Mark};
 use super::vault::{self, Vault};
 use super::{Shared, Stop, StopSwitch, child, freeze, gate, inside, leftovers};
 use crate::clock;
@@ -274,12 +275,18 @@ impl Attempting<'_> {
 
     /// What the plugin answers, without what must not be seen.
     async fn call(&self, prepared: Prepared) -> Result<Value, TaskError> {
-        let answered = match self.claim.task().isolation {
-            Isolation::Process => child::run(self.shared, self.claim, prepared, self.stop).await,
-            Isolation::Inline | Isolation::Program => {
-                inline(self.shared, self.claim, prepared, self.stop).await
-            }
+        let (shared, claim, stop) = (self.shared, self.claim, self.stop);
+        let isolation = claim.task().isolation;
+        let apart = isolation != Isolation::Inline;
+        let _watched = apart.then(|| shared.guard.watch(Mark::of(claim)));
+        let answered = match isolation {
+            Isolation::Process => child::run(shared, claim, prepared, stop).await,
+            Isolation::Inline | Isolation::Program => inline(shared, claim, prepared, stop).await,
         };
+        // A plugin that was dropped may have had no time to end all that its program started.
+        if isolation == Isolation::Program && stop.token.is_cancelled() {
+            tree::kill_marked(&Mark::of(claim)).await;
+        }
         answered.map(|answer| self.vault.mask.hide_value(answer))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The kernel kills such a program (`PR_SET_PDEATHSIG`) when the *thread* that started it ends, and a runtime ends its threads as it
 //! likes. So all of them are started by one thread that lives as long as the process. What the program starts in turn is not
-//! covered: the worker's leftovers are.
+//! covered: that is left to the worker's guard.
 
 use std::io;
 use std::sync::OnceLock;

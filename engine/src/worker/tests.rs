@@ -137,10 +137,27 @@ fn registry() -> Registry {
     Registry::default()
         .with(Here)
         .with(Child)
+        .with(Beside)
         .with(freezes::Guarded)
         .with(gates::Give)
         .with(gates::Mover::<false>)
         .with(gates::Mover::<true>)
+}
+
+/// Acts in the worker as `command` does: with programs beside it.
+struct Beside;
+
+#[async_trait]
+impl Plugin for Beside {
+    type Input = Script;
+    type Output = Said;
+    const NAME: &'static str = "beside";
+    const VERSION: &'static str = "1";
+    const PURPOSE: &'static str = "starts programs";
+    const ISOLATION: Isolation = Isolation::Program;
+    async fn run(&self, ctx: &Ctx, input: Script) -> Result<Said, TaskError> {
+        act(ctx, input).await
+    }
 }
 
 /// Not a test: what the child processes of the tests below run. Without the mark it does nothing.
@@ -155,6 +172,13 @@ async fn child_entry() {
     }
 }
 
+/// Not a test: the guards of the workers below. Whoever runs tests does not ask for it.
+#[tokio::test]
+#[ignore = "is run by workers of other tests"]
+async fn guard_entry() {
+    crate::worker::guard::serve().await.unwrap();
+}
+
 struct Site {
     store: Store,
     stop: CancellationToken,
@@ -164,10 +188,10 @@ struct Site {
 }
 
 fn task(name: &str, needs: &[u32], (uses, with): (&str, serde_json::Value)) -> Task {
-    let isolation = if uses == "child" {
-        Isolation::Process
-    } else {
-        Isolation::Inline
+    let isolation = match uses {
+        "child" => Isolation::Process,
+        "beside" => Isolation::Program,
+        _ => Isolation::Inline,
     };
     let retry = RetryPolicy {
         attempts: 2,
@@ -199,7 +223,12 @@ fn task(name: &str, needs: &[u32], (uses, with): (&str, serde_json::Value)) -> T
 
 fn config(home: PathBuf) -> WorkerConfig {
     let program = std::env::current_exe().unwrap().display().to_string();
-    let child = [&program, "--exact", "worker::tests::child_entry", "--nocapture"];
+    let entry = |name: &str| {
+        let test = format!("worker::tests::{name}");
+        [&program, "--exact", &test, "--nocapture"]
+            .map(str::to_owned)
+            .to_vec()
+    };
     WorkerConfig {
         name: "test".to_owned(),
         queues: vec!["default".to_owned()],
@@ -207,7 +236,8 @@ fn config(home: PathBuf) -> WorkerConfig {
         home,
         env: BTreeMap::new(),
         deployment: Deployment::default(),
-        child: child.map(String::from).to_vec(),
+        child: entry("child_entry"),
+        guard: [entry("guard_entry"), vec!["--ignored".to_owned()]].concat(),
         secret_key: KeySource::Given("7".repeat(64)),
         drain: Duration::ZERO,
     }

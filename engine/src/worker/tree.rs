@@ -3,7 +3,7 @@
 //! The group goes first; what left the group (`setsid`, double fork) still carries the attempt's mark in its environment and is
 //! found in `/proc`. A process that cleared its environment and left the group escapes: the named rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -82,12 +82,15 @@ pub(super) async fn kill_marked(mark: &Mark) {
 
 /// Kills what carries a mark at this moment, this process excepted. `false`: there was nobody.
 pub(super) fn kill_once(mark: &Mark) -> bool {
-    let wanted = mark.to_string();
-    let found: Vec<Pid> = pids()
-        .filter(|pid| carried(*pid).as_ref() == Some(&wanted))
-        .collect();
-    for pid in &found {
-        kill_if(*pid, &wanted);
+    kill_any(&BTreeSet::from([mark.to_string()]))
+}
+
+/// The same of several marks.
+pub(super) fn kill_any(marks: &BTreeSet<String>) -> bool {
+    let marked = |pid: Pid| Some((pid, carried(pid).filter(|mark| marks.contains(mark))?));
+    let found: Vec<(Pid, String)> = pids().filter_map(marked).collect();
+    for (pid, mark) in &found {
+        kill_if(*pid, mark);
     }
     !found.is_empty()
 }

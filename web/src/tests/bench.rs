@@ -173,6 +173,7 @@ impl Bench {
             env: BTreeMap::new(),
             deployment: tidegate_engine::plugin::Deployment::default(),
             child: Vec::new(),
+            guard: Vec::new(),
             secret_key: tidegate_engine::secrets::KeySource::Given(String::new()),
             drain: Duration::ZERO,
         };

@@ -208,3 +208,69 @@ async fn a_frozen_flow_skips_its_ticks_and_takes_no_run_by_hand() {
     assert!(matches!(refused, Err(CommandError::Forbidden { why }) if why.contains("books are closed")));
     site.audit().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redeploy_at_the_moment_of_a_tick_makes_no_second_run() {
+    let allow = crate::graph::Flow {
+        overlap: crate::graph::Overlap::Allow,
+        ..flow("f", "* * * * *")
+    };
+    let site = Site::with(allow.clone(), "2026-06-01T00:00:00Z").await;
+    let mut now = at("2026-06-01T00:00:00Z");
+    for turn in 0..100 {
+        now += std::time::Duration::from_secs(60);
+        // Every other time the schedule is another one.
+        let mut edited = allow.clone();
+        edited.description = Some(turn.to_string());
+        edited.schedules[0].missed_window += std::time::Duration::from_secs(turn / 2);
+        let which = ("f".to_owned(), "s".to_owned());
+        let (fired, _) = tokio::join!(site.store.fire(which.clone(), now), site.apply(&edited, now));
+        fired.unwrap();
+        // Who found the flow taken comes again.
+        site.store.fire(which, now).await.unwrap();
+    }
+    let ticks = "select count(*) from (select from run group by scheduled_for having count(*) > 1) twice";
+    assert_eq!(site.count(ticks).await, 0);
+    assert_eq!(site.count("select count(*) from run").await, 100);
+    site.audit().await;
+}
+
+#[tokio::test]
+async fn a_history_that_was_purged_is_not_made_again() {
+    let site = Site::with(flow("f", "0 * * * *"), "2026-06-01T00:30:00Z").await;
+    assert_eq!(site.fire("2026-06-01T01:00:01Z").await.runs, 1);
+    site.finish(at("2026-06-01T01:10:00Z")).await;
+    site.sql("delete from tick").await;
+    assert_eq!(site.ticks().await, Vec::<String>::new());
+    site.store.refresh_schedules().await.unwrap();
+    assert_eq!(
+        site.fire("2026-06-01T01:20:00Z").await.runs,
+        0,
+        "the cursor lies in the schedule's row"
+    );
+    assert_eq!(site.ticks().await, Vec::<String>::new());
+    assert_eq!(site.fire("2026-06-01T02:00:00Z").await.runs, 1);
+}
+
+#[tokio::test]
+async fn a_flow_that_was_removed_finishes_what_runs_and_fires_no_more() {
+    let site = Site::with(flow("f", "* * * * *"), "2026-06-01T00:00:00Z").await;
+    assert_eq!(site.fire("2026-06-01T00:01:00Z").await.runs, 1);
+    let now = at("2026-06-01T00:01:30Z");
+    site.store.remove_flows_but(Vec::new(), now).await.unwrap();
+    assert_eq!(site.fire("2026-06-01T00:02:00Z").await.runs, 0);
+    assert!(
+        site.store
+            .due_schedules(at("2026-06-01T00:03:00Z"))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    site.finish(now).await;
+    assert_eq!(site.states().await, ["succeeded"]);
+    let seen = site
+        .count("select count(*) from run r join flow_version v on v.hash = r.version")
+        .await;
+    assert_eq!(seen, 1, "its history can be read");
+    site.audit().await;
+}

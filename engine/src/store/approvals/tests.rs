@@ -34,7 +34,7 @@ struct Court {
     spec: ApprovalSpec,
 }
 
-fn gated(name: &str) -> Task {
+pub(crate) fn gated(name: &str) -> Task {
     let gate = Gate {
         rules: Vec::new(),
         approval: Some(ApprovalSpec::default()),
@@ -46,7 +46,7 @@ fn gated(name: &str) -> Task {
     }
 }
 
-fn yes(digest: &str) -> Decision {
+pub(crate) fn yes(digest: &str) -> Decision {
     Decision {
         decision: Choice::Approve,
         comment: Some("looks good".to_owned()),
@@ -62,7 +62,7 @@ fn no(digest: &str) -> Decision {
     }
 }
 
-fn approver(name: &str) -> Actor {
+pub(crate) fn approver(name: &str) -> Actor {
     Actor::person(name, [Role::Approver])
 }
 
@@ -103,27 +103,7 @@ impl Court {
             panic!("one task run is ready, not {}", claims.len());
         };
         assert_eq!(claim.run, run);
-        let evidence = Evidence {
-            flow: FlowName::new("f").unwrap(),
-            version: VersionHash("0".repeat(64)),
-            run,
-            task: TaskName::new("t").unwrap(),
-            rules: Vec::new(),
-            outputs: [(TaskName::new("x").unwrap(), json!({ "n": 1.50, "text": "ü" }))].into(),
-            action: Some("moves a mountain".to_owned()),
-            world: json!({ "version": 6 }),
-        };
-        let ask = Ask {
-            id: clock::new_id(),
-            evidence,
-            spec: self.spec.clone(),
-            message: Some("Shall it?".to_owned()),
-        };
-        let id = ask.id;
-        let asks = Reached {
-            rules: Vec::new(),
-            ask: Some(ask),
-        };
+        let (id, asks) = asking(run, &self.spec);
         let report = Report {
             gate: Some(Box::new(asks)),
             cached: None,
@@ -189,7 +169,33 @@ impl Court {
     }
 }
 
-async fn add(bench: &Bench, name: &str, roles: &[Role]) {
+/// What the gate of task `t` says to people, and under which id.
+pub(crate) fn asking(run: RunId, spec: &ApprovalSpec) -> (Uuid, Reached) {
+    let evidence = Evidence {
+        flow: FlowName::new("f").unwrap(),
+        version: VersionHash("0".repeat(64)),
+        run,
+        task: TaskName::new("t").unwrap(),
+        rules: Vec::new(),
+        outputs: [(TaskName::new("x").unwrap(), json!({ "n": 1.50, "text": "ü" }))].into(),
+        action: Some("moves a mountain".to_owned()),
+        world: json!({ "version": 6 }),
+    };
+    let ask = Ask {
+        id: clock::new_id(),
+        evidence,
+        spec: spec.clone(),
+        message: Some("Shall it?".to_owned()),
+    };
+    let id = ask.id;
+    let reached = Reached {
+        rules: Vec::new(),
+        ask: Some(ask),
+    };
+    (id, reached)
+}
+
+pub(crate) async fn add(bench: &Bench, name: &str, roles: &[Role]) {
     let person = NewPerson {
         name: name.to_owned(),
         roles: roles.to_vec(),

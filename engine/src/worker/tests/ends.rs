@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use tidegate_test_fixtures::postgres::{Cluster, Durability};
 use tidegate_test_fixtures::process::Process;
+use tidegate_test_fixtures::proxy::{Proxy, Upstream};
 use tokio::io::AsyncWriteExt;
 
 use super::*;
@@ -45,12 +46,34 @@ pub(super) async fn act(ctx: &Ctx, script: &Script) -> Result<(), TaskError> {
             let mut program = tokio::process::Command::from(sleeper(ctx));
             program.stdin(Stdio::null()).kill_on_drop(true);
             let mut child = lived::spawn(program).await.map_err(TaskError::fail)?;
+            tokio::select! {
+                _ = child.wait() => {}
+                () = ctx.cancelled() => return Err(TaskError::Cancelled),
+            }
+        }
+        "escape" => {
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", ESCAPES]).env(tree::MARK, mark(ctx).to_string());
+            let mut program = tokio::process::Command::from(shell);
+            program.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+            let mut child = lived::spawn(program).await.map_err(TaskError::fail)?;
             let _ = child.wait().await;
         }
         other => return Err(TaskError::fail(format_args!("no act {other}"))),
     }
     Ok(())
 }
+
+/// Starts children in every way that leaves a group: a session of their own, twice forked, deaf to a hang-up, forking on and on.
+const ESCAPES: &str = r#"
+setsid sleep 300 &
+(setsid sh -c 'sleep 300 & sleep 300 & wait' &) &
+nohup setsid sleep 300 >/dev/null 2>&1 &
+setsid sh -c 'while :; do sleep 0.05; done' &
+sleep 300
+"#;
+/// How many processes that makes, at least.
+const ESCAPED: usize = 8;
 
 async fn tell(ctx: &Ctx) -> Result<(), TaskError> {
     ctx.info("by the way");
@@ -66,12 +89,15 @@ async fn tell(ctx: &Ctx) -> Result<(), TaskError> {
 
 /// A program outside the group of whoever starts it.
 fn sleeper(ctx: &Ctx) -> std::process::Command {
-    let mark = Mark {
+    marked(&mark(ctx))
+}
+
+fn mark(ctx: &Ctx) -> Mark {
+    Mark {
         run: ctx.attempt.run,
         task: ctx.attempt.place(),
         epoch: ctx.attempt.epoch,
-    };
-    marked(&mark)
+    }
 }
 
 fn marked(mark: &Mark) -> std::process::Command {
@@ -107,11 +133,15 @@ async fn worker_entry() {
 }
 
 fn worker_process(url: &str, home: &Path) -> Process {
+    Process::start(&mut worker_program(url, home), &home.join("worker"))
+}
+
+fn worker_program(url: &str, home: &Path) -> std::process::Command {
     let mut program = std::process::Command::new(std::env::current_exe().unwrap());
     program
         .args(["--exact", "worker::tests::ends::worker_entry", "--nocapture"])
         .env(WORKER, format!("{url} {}", home.display()));
-    Process::start(&mut program, &home.join("worker"))
+    program
 }
 
 /// How many processes carry a mark.
@@ -246,6 +276,83 @@ async fn a_killed_worker_takes_with_it_what_it_ran_and_its_successor_ends_the_ru
     }
 }
 
+/// A worker is killed whose attempt has children outside of its group; no other worker is there. `account`: whose processes they are.
+async fn nobody_outlives_a_killed_worker(account: Option<(u32, u32)>) {
+    for uses in ["beside", "child"] {
+        let (store, home, database) = prepare(vec![task("a", &[], (uses, json!({ "act": "escape" })))]).await;
+        let run = start_run(&store).await;
+        let mut program = worker_program(&database.url, home.path());
+        if let Some((uid, gid)) = account {
+            std::os::unix::fs::chown(home.path(), Some(uid), Some(gid)).unwrap();
+            std::os::unix::process::CommandExt::uid(&mut program, uid);
+            std::os::unix::process::CommandExt::gid(&mut program, gid);
+        }
+        let mut worker = Process::start(&mut program, &home.path().join("worker"));
+        let mark = mark_of(run, "a", 1);
+        until("the attempt's processes", || alive(&mark) >= ESCAPED).await;
+        let killed = clock::monotonic();
+        worker.kill();
+        until("their end", || alive(&mark) == 0).await;
+        println!("{uses}: nobody lived {:?} after the worker", killed.elapsed());
+        // Nor is anybody born after that.
+        clock::sleep(Duration::from_millis(300)).await;
+        assert_eq!(alive(&mark), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_left_its_group_does_not_outlive_a_killed_worker() {
+    nobody_outlives_a_killed_worker(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_that_of_an_ordinary_user() {
+    // Who is one already has seen it in the test before.
+    if rustix::process::geteuid().is_root() {
+        nobody_outlives_a_killed_worker(Some(postgres::unprivileged_user())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_that_was_killed_is_replaced_and_takes_nobody_with_it() {
+    let guards = || {
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let words = entries.filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.to_owned();
+            let words = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+            (parent == std::process::id().to_string() && words.contains("guard_entry")).then_some(pid)
+        });
+        words
+            .filter_map(rustix::process::Pid::from_raw)
+            .collect::<Vec<_>>()
+    };
+    let busy = |name| task(name, &[], ("beside", json!({ "act": "program" })));
+    let site = Site::with(vec![
+        busy("a"),
+        task("b", &[0], ("here", json!({ "act": "echo" }))),
+    ])
+    .await;
+    let run = site.start().await;
+    let first = mark_of(run, "a", 1);
+    until("the first attempt", || alive(&first) == 1).await;
+    let [old] = guards()[..] else { panic!("one guard") };
+    rustix::process::kill_process(old, rustix::process::Signal::KILL).unwrap();
+    let other = site.start().await;
+    until("the second attempt", || alive(&mark_of(other, "a", 1)) == 1).await;
+    assert!(guards().iter().any(|guard| *guard != old), "another stands by");
+    assert_eq!(alive(&first), 1, "the first attempt goes on");
+    for run in [run, other] {
+        site.store
+            .cancel_run(run, Reason::Requested, clock::now())
+            .await
+            .unwrap();
+        site.end(run).await;
+    }
+    site.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarts_of_postgres_cost_no_line_and_no_attempt() {
     let mut cluster = Cluster::start_with(Durability::Synced);
@@ -302,6 +409,27 @@ async fn an_attempt_whose_lease_is_gone_ends_without_grace() {
     expire_and_reap(&site.store).await;
     assert_eq!(site.end(run).await, RunState::Cancelled);
     site.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_cannot_renew_ends_its_attempts_before_their_leases_end() {
+    let act = ("beside", json!({ "act": "escape" }));
+    let (store, home, database) = prepare(vec![task("a", &[], act)]).await;
+    let run = start_run(&store).await;
+    let proxy = Proxy::start(Upstream::Socket(database.socket()));
+    let _worker = worker_process(&database.through(proxy.port()), home.path());
+    let mark = mark_of(run, "a", 1);
+    until("the attempt's processes", || alive(&mark) >= ESCAPED).await;
+    proxy.refuse();
+    let ended: bool = loop {
+        let sql = "select coalesce(bool_and(until < clock_timestamp()), true) from lease";
+        let ended = sqlx::query_scalar(sql).fetch_one(store.pool()).await.unwrap();
+        if ended || alive(&mark) == 0 {
+            break ended;
+        }
+        clock::sleep(Duration::from_millis(200)).await;
+    };
+    assert!(!ended, "{} processes outlive the lease", alive(&mark));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
