@@ -16,7 +16,7 @@ use super::scope::{run_time, scope};
 use super::vault::{self, Vault};
 use super::{Shared, Stop, StopSwitch, child, freeze, gate, inside, leftovers};
 use crate::clock;
-use crate::graph::{EndState, Flow};
+use crate::graph::Flow;
 use crate::plan::Outcome;
 use crate::plugin::{Attempt, Ctx, Emission, Folders, Host, Isolation, Level, Preview, TaskError};
 use crate::state::Reason;
@@ -193,17 +193,7 @@ fn failure(error: TaskError, stop: Option<Stop>) -> (Outcome, String) {
         (_, TaskError::Retry { .. } | TaskError::WorldMoved { .. }) => (failed(Reason::Error, true), message),
         (_, TaskError::Cancelled | TaskError::Parked(_)) => (Outcome::Stopped, message),
         (_, TaskError::Fail { .. }) => (failed(Reason::Error, false), message),
-        (_, TaskError::SubRun { end, .. }) => (of_sub_run(end), message),
-    }
-}
-
-/// A task run ends as the run did that it made. Another try makes another run.
-fn of_sub_run(end: EndState) -> Outcome {
-    let reason = Reason::SubRun;
-    match end {
-        EndState::Rejected => Outcome::Rejected { reason },
-        EndState::Cancelled => Outcome::Stopped,
-        EndState::Failed | EndState::Succeeded => Outcome::Failed { reason, again: true },
+        (_, TaskError::SubRun { end, .. }) => (Outcome::of_sub_run(end), message),
     }
 }
 
