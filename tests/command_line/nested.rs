@@ -22,7 +22,7 @@ fn a_flow_runs_others_and_goes_on_with_what_they_handed_on() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn parent_and_sub_run_name_each_other_and_are_stopped_together() {
     let served = served().await;
     flow(&served, "inner", &shell("long", "sleep 300"));
@@ -33,7 +33,7 @@ async fn parent_and_sub_run_name_each_other_and_are_stopped_together() {
     );
     refused(
         &served.run(&["apply", &outer]),
-        6,
+        2,
         &["runs flow `inner`, and there is none"],
     );
     let home = served.home().display().to_string();
@@ -64,7 +64,7 @@ async fn parent_and_sub_run_name_each_other_and_are_stopped_together() {
     });
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_task_ends_like_the_run_that_it_made() {
     let served = served().await;
     flow(&served, "fails", &shell("t", "exit 1"));

@@ -74,10 +74,13 @@ impl Bench {
         self.store.apply_version(version, self.now).await
     }
 
-    /// A parent `f` that runs `child` once; the claim of its task.
-    async fn parent(parent: Task) -> (Self, RunId, Claim) {
+    /// A parent `f` that runs `child`, or one of the `others`; the claim of its task.
+    async fn parent(parent: Task, others: Vec<Flow>) -> (Self, RunId, Claim) {
         let bench = Self::with(vec![task("a", &[], 1)]).await;
         bench.add(named("child", vec![task("t", &[], 1)])).await.unwrap();
+        for other in others {
+            bench.add(other).await.unwrap();
+        }
         bench.add(named("f", vec![parent])).await.unwrap();
         let id = bench.run().await;
         let claim = bench.claim(1).await.remove(0);
@@ -113,7 +116,7 @@ impl Bench {
 
 #[tokio::test]
 async fn a_task_run_makes_one_run_and_is_woken_by_its_end() {
-    let (bench, id, first) = Bench::parent(runs("sub", "child")).await;
+    let (bench, id, first) = Bench::parent(runs("sub", "child"), Vec::new()).await;
     let made = bench.asks(&first, "child").await.unwrap();
     let again = bench.asks(&first, "child").await.unwrap();
     assert_eq!((made.run, made.made, again.made), (again.run, true, false));
@@ -153,7 +156,7 @@ async fn a_task_run_makes_one_run_and_is_woken_by_its_end() {
 
 #[tokio::test]
 async fn a_run_that_ends_before_its_parent_parks_wakes_it_all_the_same() {
-    let (bench, id, claim) = Bench::parent(runs("sub", "child")).await;
+    let (bench, id, claim) = Bench::parent(runs("sub", "child"), Vec::new()).await;
     bench.asks(&claim, "child").await.unwrap();
     bench.finish(Outcome::Succeeded).await;
     assert!(bench.report(&claim, WAITS).await);
@@ -163,7 +166,7 @@ async fn a_run_that_ends_before_its_parent_parks_wakes_it_all_the_same() {
 
 #[tokio::test]
 async fn a_wake_up_that_was_lost_is_found_by_the_scheduler() {
-    let (bench, id, claim) = Bench::parent(runs("sub", "child")).await;
+    let (bench, id, claim) = Bench::parent(runs("sub", "child"), Vec::new()).await;
     bench.makes(&claim, "child").await;
     // Somebody holds the parent while the child ends.
     let mut holder = bench.store.pool().begin().await.unwrap();
@@ -193,7 +196,7 @@ async fn another_try_makes_another_run_and_only_after_one_that_went_wrong() {
         retry: policy,
         ..runs("sub", "child")
     };
-    let (mut bench, id, claim) = Bench::parent(parent).await;
+    let (mut bench, id, claim) = Bench::parent(parent, Vec::new()).await;
     let first = bench.asks(&claim, "child").await.unwrap().run;
     let again = Outcome::Failed {
         reason: Reason::Error,
@@ -218,11 +221,8 @@ async fn another_try_makes_another_run_and_only_after_one_that_went_wrong() {
 
 #[tokio::test]
 async fn a_stop_goes_all_the_way_down() {
-    let (bench, id, claim) = Bench::parent(runs("sub", "middle")).await;
-    bench
-        .add(named("middle", vec![runs("deep", "child")]))
-        .await
-        .unwrap();
+    let above = named("middle", vec![runs("deep", "child")]);
+    let (bench, id, claim) = Bench::parent(runs("sub", "middle"), vec![above]).await;
     let middle = bench.makes(&claim, "middle").await;
     let deep = bench.next().await;
     let child = bench.makes(&deep, "child").await;
@@ -247,7 +247,7 @@ async fn a_stop_goes_all_the_way_down() {
 
 #[tokio::test]
 async fn a_run_that_took_its_time_stops_what_it_made() {
-    let (mut bench, _, claim) = Bench::parent(runs("sub", "child")).await;
+    let (mut bench, _, claim) = Bench::parent(runs("sub", "child"), Vec::new()).await;
     drop(claim);
     let timed = Flow {
         timeout: Some(Duration::from_secs(60)),
@@ -270,7 +270,7 @@ async fn a_run_that_took_its_time_stops_what_it_made() {
 
 #[tokio::test]
 async fn no_flow_comes_to_run_itself() {
-    let (bench, _, claim) = Bench::parent(runs("sub", "child")).await;
+    let (bench, _, claim) = Bench::parent(runs("sub", "child"), Vec::new()).await;
     let circle = bench.add(named("child", vec![runs("back", "f")])).await;
     let why = why_refused(circle);
     assert!(why.contains("child → f → child"), "{why}");
@@ -291,7 +291,7 @@ async fn no_flow_comes_to_run_itself() {
 
 #[tokio::test]
 async fn runs_within_runs_are_bounded() {
-    let (bench, _, mut claim) = Bench::parent(runs("sub", "child")).await;
+    let (bench, _, mut claim) = Bench::parent(runs("sub", "child"), Vec::new()).await;
     let dynamic = |name: &str| {
         let mut task = runs("sub", "{{ params.next }}");
         task.name = crate::id::TaskName::new("sub").unwrap();
@@ -317,7 +317,7 @@ async fn runs_within_runs_are_bounded() {
 
 #[tokio::test]
 async fn params_are_judged_when_applied_and_when_made() {
-    let (bench, _, claim) = Bench::parent(runs("sub", "child")).await;
+    let (bench, _, claim) = Bench::parent(runs("sub", "child"), Vec::new()).await;
     let days = ParamSpec {
         kind: ParamKind::Integer {
             min: Some(1),
@@ -354,7 +354,7 @@ async fn params_are_judged_when_applied_and_when_made() {
 
 #[tokio::test]
 async fn a_frozen_flow_is_not_run_before_its_window_ends() {
-    let (bench, _, claim) = Bench::parent(runs("sub", "child")).await;
+    let (bench, _, claim) = Bench::parent(runs("sub", "child"), Vec::new()).await;
     let freeze = crate::store::freezes::NewFreeze {
         flow: Some("child".to_owned()),
         from: clock::now(),
@@ -390,12 +390,11 @@ async fn a_frozen_flow_is_not_run_before_its_window_ends() {
 
 #[tokio::test]
 async fn why_follows_the_runs_down() {
-    let (bench, id, claim) = Bench::parent(runs("sub", "busy")).await;
     let busy = Flow {
         max_active: 1,
         ..named("busy", vec![task("t", &[], 1)])
     };
-    bench.add(busy).await.unwrap();
+    let (bench, id, claim) = Bench::parent(runs("sub", "busy"), vec![busy]).await;
     let mut other = bench.new_run();
     other.flow = "busy".to_owned();
     let before = other.id;
@@ -430,7 +429,7 @@ async fn why_follows_the_runs_down() {
 
 #[tokio::test]
 async fn who_asked_for_a_run_asked_for_all_that_it_made() {
-    let (bench, id, claim) = Bench::parent(runs("sub", "child")).await;
+    let (bench, id, claim) = Bench::parent(runs("sub", "child"), Vec::new()).await;
     let child = bench.makes(&claim, "child").await;
     let mut retried = bench.new_run();
     retried.requester = "olga".to_owned();
