@@ -47,10 +47,8 @@ async fn parent_and_sub_run_name_each_other_and_are_stopped_together() {
     });
     let made = json(&served.run(&["show", &child, "-o", "json"]));
     assert_eq!(made["parent"]["run"], run.as_str());
-    assert_eq!(
-        (&made["parent"]["flow"], &made["trigger"]),
-        (&"outer".into(), &"flow".into())
-    );
+    assert_eq!(made["parent"]["flow"], "outer");
+    assert_eq!(made["trigger"], "flow");
     let why = served.run(&["why", &run]);
     assert!(
         why.stdout.contains("it waits for run") && why.stdout.contains("of inner"),
