@@ -6,6 +6,7 @@ mod decisions;
 mod demo;
 mod limits;
 mod local;
+mod nested;
 mod offline;
 mod outside;
 mod quiet;

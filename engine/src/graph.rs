@@ -8,6 +8,7 @@ mod flow;
 mod items;
 mod notify;
 mod placement;
+mod sub_flow;
 mod task;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ pub use flow::{DomDow, EndState, Flow, FlowTrigger, Missed, Overlap, ParamKind, 
 pub use items::MAX_ITEMS;
 pub use notify::{Moment, Notify};
 pub use placement::{DEFAULT_QUEUE, EVERY_QUEUE, MOST_URGENT, Placement};
+pub use sub_flow::{MOST_NESTED, SUB_FLOW, sub_flow};
 pub use task::{CachePolicy, OnWorkerLost, RunIf, Task};
 
 /// The tasks of a flow and who needs whom. Acyclic.

@@ -17,11 +17,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::graph::EndState;
 use crate::state::Reason;
 
 pub use ctx::{Attempt, Ctx, Deployment, Folders, digest_file};
 pub use host::{
     AliasMove, Artifact, Emission, Host, HostCall, HostError, Level, ModelVersion, MoveTicket, NewVersion,
+    SubAnswer, SubFlow, SubRun,
 };
 pub use registry::{Descriptor, ErasedPlugin, Registry};
 
@@ -57,6 +59,9 @@ pub enum TaskError {
     /// There is nothing to do until later. Not a failure: the task run waits without a slot or a lease, then runs again.
     #[error("{}", .0.note)]
     Parked(Box<Parking>),
+    /// The run that it made ended, and did not succeed: the task run ends like it.
+    #[error("{message}")]
+    SubRun { end: EndState, message: String },
     /// The attempt was told to stop and did.
     #[error("stopped on request")]
     Cancelled,

@@ -27,7 +27,7 @@ pub enum Reason {
     Timer,
     /// Waits for something that is looked at again and again.
     Poll,
-    /// Waits for a run that it made.
+    /// Waits for a run that it made; ended as that run did.
     SubRun,
     /// Waits for the items that it runs for.
     Items,
@@ -65,6 +65,8 @@ pub enum Reason {
     Requested,
     /// A newer tick took its place.
     Overlap,
+    /// The task run that made it is over, or is being stopped.
+    ParentEnded,
 }
 
 impl Reason {
@@ -93,6 +95,7 @@ impl Reason {
             Self::Cached => "cached",
             Self::Requested => "requested",
             Self::Overlap => "overlap",
+            Self::ParentEnded => "parent_ended",
         }
     }
 

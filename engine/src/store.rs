@@ -48,6 +48,8 @@ pub mod runs;
 pub mod schedules;
 mod secrets;
 mod sessions;
+mod sub_flows;
+mod sub_runs;
 pub mod surroundings;
 mod sweeps;
 mod text;

@@ -10,4 +10,4 @@ mod scan;
 
 pub use parts::{Expression, Parsed, Piece, Reference, Step, TemplateError};
 pub use render::{RenderError, evaluate, render_text, render_value};
-pub use scan::{has_expression, parse, parse_expression, references, secrets_in};
+pub use scan::{has_expression, is_rendered, parse, parse_expression, references, secrets_in};

@@ -23,7 +23,9 @@ pub use freeze::{Emergency, Freeze};
 pub use health::{Check, DbStatus, TableSize};
 pub use model::{Alias, AliasMove, Model, ModelVersion};
 pub use notice::Notice;
-pub use run::{Artifact, Event, GateResult, LogLine, MetricSeries, Run, RunSummary, TaskRun, Wait};
+pub use run::{
+    Artifact, Event, GateResult, LogLine, MetricSeries, Parent, Run, RunSummary, SubRun, TaskRun, Wait,
+};
 pub use staff::{Person, Pool, Secret, SlotHolder, Worker};
 pub use trial::Trial;
 pub use why::{Obstacle, Why};

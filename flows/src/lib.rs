@@ -16,6 +16,7 @@ pub mod demo;
 pub mod evaluate;
 #[cfg(feature = "ml")]
 pub mod feature_build;
+pub mod flow;
 pub mod http;
 #[cfg(feature = "ml")]
 pub mod lake;
@@ -43,6 +44,7 @@ pub fn registry() -> Registry {
     let light = Registry::default()
         .with(approval::Approval)
         .with(command::Command)
+        .with(flow::Flow)
         .with(http::Http)
         .with(notify::Notify)
         .with(sql::Sql)

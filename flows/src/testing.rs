@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use tidegate_engine::id::{FlowName, RunId, TaskName, VersionHash};
 use tidegate_engine::plugin::{
     AliasMove, Artifact, Attempt, Ctx, Emission, Folders, Host, HostCall, HostError, Level, ModelVersion,
-    MoveTicket, NewVersion, Preview, Registry, TaskError,
+    MoveTicket, NewVersion, Preview, Registry, SubAnswer, SubFlow, TaskError,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +47,10 @@ pub struct Seen {
     pub locked: Vec<AliasMove>,
     /// Moves that were finished.
     pub moves: Vec<AliasMove>,
+    /// Runs that were wished for.
+    pub sub_flows: Vec<SubFlow>,
+    /// What such a wish is answered.
+    pub sub_answer: Option<SubAnswer>,
     /// What the next calls answer instead of doing their work, first in first out.
     pub failures: Vec<HostError>,
     registered: Option<ModelVersion>,
@@ -229,6 +233,10 @@ impl Seen {
             HostCall::Notify { channel, body } => {
                 self.notices.push((channel, body));
                 json!("00000000-0000-0000-0000-000000000001")
+            }
+            HostCall::SubRun { wanted } => {
+                self.sub_flows.push(wanted);
+                json!(self.sub_answer)
             }
             HostCall::Ledger { kind, data } => {
                 self.ledger.push((kind, data));

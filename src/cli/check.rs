@@ -38,8 +38,9 @@ pub fn run(args: &Check, session: &Session) -> u8 {
     let loaded = spec::load(&args.paths);
     let mut problems = loaded.problems;
     let mut shown = spec::render_text(&problems, "", session.term.color);
-    for source in &loaded.sources {
-        if let Err(found) = spec::check(source, &registry, &|name| session.variable(name)) {
+    let checked = spec::check_all(&loaded.sources, &registry, &|name| session.variable(name));
+    for (source, checked) in loaded.sources.iter().zip(checked) {
+        if let Err(found) = checked {
             shown.push_str(&spec::render_text(&found, &source.text, session.term.color));
             problems.extend(found);
         }

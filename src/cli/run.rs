@@ -114,9 +114,12 @@ async fn trigger(backend: &Backend, args: &Run, session: &Session) -> Result<Tri
 }
 
 async fn apply_file(backend: &Backend, file: &str, session: &Session) -> Result<String, Failure> {
-    let version = target::version_of_file(file, &backend.actor.name, session)?;
-    let name = version.flow.name.to_string();
-    command::apply(&backend.store, &backend.actor, version, clock::now()).await?;
+    let mut name = String::new();
+    for version in target::versions_of_file(file, &backend.actor.name, session)? {
+        // Those that it runs come before it.
+        name = version.flow.name.to_string();
+        command::apply(&backend.store, &backend.actor, version, clock::now()).await?;
+    }
     Ok(name)
 }
 
@@ -193,7 +196,7 @@ pub async fn watch(store: &Store, id: RunId, (watching, session): (&Watching, &S
 /// Runs a flow file in this process.
 async fn here(mut args: Run, session: &Session) -> Ended {
     // Problems of the file are told before anything is started.
-    target::version_of_file(&args.flow, "", session)?;
+    target::versions_of_file(&args.flow, "", session)?;
     trace(session, Quiet::Yes);
     let local = Local::start(session).await?;
     args.watching.watch = true;

@@ -83,9 +83,27 @@ pub fn flow_of_file(path: &str, session: &Session) -> Result<Flow, Failure> {
     Ok(only(checked(&[PathBuf::from(path)], "", (session, &variable))?, path)?.flow)
 }
 
-/// The version of one flow file.
-pub fn version_of_file(path: &str, actor: &str, session: &Session) -> Result<NewVersion, Failure> {
-    only(versions(&[PathBuf::from(path)], actor, session)?, path)
+/// The version of one flow file, behind those of the flows that it runs, as far as their files lie beside it.
+pub fn versions_of_file(path: &str, actor: &str, session: &Session) -> Result<Vec<NewVersion>, Failure> {
+    let file = PathBuf::from(path);
+    if file.is_dir() {
+        return Err(Failure::usage(format!("{path} is a folder; name one flow file")));
+    }
+    let mut paths = vec![file.clone()];
+    loop {
+        let versions = versions(&paths, actor, session)?;
+        let tasks = versions.iter().flat_map(|version| version.flow.graph.tasks());
+        let beside = tasks.filter_map(|task| Some(file.with_file_name(format!("{}.toml", task.sub_flow()?))));
+        let known = paths.len();
+        for path in beside.filter(|path| path.is_file()).collect::<Vec<_>>() {
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+        if paths.len() == known {
+            return Ok(versions);
+        }
+    }
 }
 
 fn only(mut versions: Vec<NewVersion>, path: &str) -> Result<NewVersion, Failure> {
@@ -109,8 +127,9 @@ fn checked(
     let mut problems = loaded.problems.len();
     let mut shown = spec::render_text(&loaded.problems, "", color);
     let mut versions = Vec::new();
-    for source in loaded.sources {
-        match spec::check(&source, &registry, variable) {
+    let all = spec::check_all(&loaded.sources, &registry, variable);
+    for (source, checked) in loaded.sources.into_iter().zip(all) {
+        match checked {
             Ok(checked) => versions.push(NewVersion {
                 flow: checked.flow,
                 hash: checked.version,
@@ -125,7 +144,7 @@ fn checked(
         }
     }
     if problems == 0 {
-        return Ok(versions);
+        return Ok(spec::run_first(versions, |version| &version.flow));
     }
     complain(&shown);
     Err(Failure::usage(format!(

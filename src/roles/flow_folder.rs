@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate_engine::plugin::Registry;
-use tidegate_engine::spec::{self, Loaded, SourceFile};
+use tidegate_engine::spec::{self, Checked, Loaded, SourceFile};
 use tidegate_engine::store::flows::{Applied, NewVersion};
 use tidegate_engine::{clock, command};
 
@@ -60,12 +60,21 @@ impl FlowFolder {
         if found.problems != known.problems {
             complain(&spec::render_text(&found.problems, "", session.term.color_err));
         }
-        let changed = found
-            .sources
-            .iter()
-            .filter(|source| !known.sources.contains(source));
-        for source in changed {
-            if let Err(failure) = self.apply(source, session).await {
+        let all = spec::check_all(&found.sources, &self.registry, &|name| session.variable(name));
+        let mut right = Vec::new();
+        let changed = found.sources.iter().zip(all);
+        for (source, checked) in changed.filter(|(source, _)| !known.sources.contains(source)) {
+            match checked {
+                Ok(checked) => right.push((source, checked)),
+                Err(problems) => complain(&spec::render_text(
+                    &problems,
+                    &source.text,
+                    session.term.color_err,
+                )),
+            }
+        }
+        for (source, checked) in spec::run_first(right, |(_, checked)| &checked.flow) {
+            if let Err(failure) = self.apply((source, checked), session).await {
                 failure.report(&session.term);
             }
         }
@@ -77,18 +86,11 @@ impl FlowFolder {
         }
     }
 
-    async fn apply(&self, source: &SourceFile, session: &Session) -> Result<(), Failure> {
-        let checked = match spec::check(source, &self.registry, &|name| session.variable(name)) {
-            Ok(checked) => checked,
-            Err(problems) => {
-                complain(&spec::render_text(
-                    &problems,
-                    &source.text,
-                    session.term.color_err,
-                ));
-                return Ok(());
-            }
-        };
+    async fn apply(
+        &self,
+        (source, checked): (&SourceFile, Checked),
+        session: &Session,
+    ) -> Result<(), Failure> {
         let name = checked.flow.name.to_string();
         let version = NewVersion {
             flow: checked.flow,

@@ -149,6 +149,10 @@ fn head(run: &Run, now: Timestamp) -> Line {
         format!("  {}{due} by {}", summary.trigger, summary.requester),
         Style::Dim,
     );
+    if let Some(parent) = &summary.parent {
+        let above = format!("  for {} of {} {}", parent.task, parent.flow, short(parent.run));
+        line = line.add(above, Style::Dim);
+    }
     if summary.overdue {
         line = line.add("  overdue", Style::Yellow);
     }
@@ -225,6 +229,16 @@ fn notes(run: &Run, task: &TaskRun, now: Timestamp) -> Vec<(String, Style)> {
             Style::Dim,
         ));
     }
+    notes.extend(task.sub_runs.iter().map(|made| {
+        let text = format!(
+            "run {} of {} v{}: {}",
+            short(made.run),
+            made.flow,
+            made.version_number,
+            made.state
+        );
+        (text, style_of(&made.state))
+    }));
     if let Some(due) = task.due_at {
         let verb = if task.reason.as_deref() == Some("poll") {
             "looks again"

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::graph::EndState;
 use crate::id::{Epoch, TaskIdx};
 use crate::state::run::{Ends, RunEvent, RunState};
 use crate::state::task_run::{TaskEvent, TaskState};
@@ -99,6 +100,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// A task run ends as the run did that it made. Another try makes another run.
+    pub fn of_sub_run(end: EndState) -> Self {
+        let reason = Reason::SubRun;
+        match end {
+            EndState::Rejected => Self::Rejected { reason },
+            EndState::Cancelled => Self::Stopped,
+            EndState::Failed | EndState::Succeeded => Self::Failed { reason, again: true },
+        }
+    }
+
     /// The task run hands outputs on.
     pub fn hands_on(self) -> bool {
         matches!(self, Self::Succeeded | Self::Cached)

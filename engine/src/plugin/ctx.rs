@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::host::{
-    AliasMove, Artifact, Emission, Host, HostCall, HostError, Level, ModelVersion, NewVersion,
+    AliasMove, Artifact, Emission, Host, HostCall, HostError, Level, ModelVersion, NewVersion, SubAnswer,
+    SubFlow,
 };
 use super::{MoveTicket, TaskError};
 use crate::id::{Epoch, FlowName, RunId, TaskName, VersionHash};
@@ -246,6 +247,14 @@ impl Ctx {
         self.call(HostCall::Notify {
             channel: channel.to_owned(),
             body,
+        })
+        .await
+    }
+
+    /// The run of another flow that this task run made, or makes now; see [`HostCall::SubRun`].
+    pub async fn sub_run(&self, wanted: &SubFlow) -> Result<SubAnswer, HostError> {
+        self.call(HostCall::SubRun {
+            wanted: wanted.clone(),
         })
         .await
     }

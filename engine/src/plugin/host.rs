@@ -3,7 +3,11 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::graph::EndState;
+use crate::id::{RunId, VersionHash};
 
 /// How loud a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -103,6 +107,50 @@ pub struct MoveTicket {
     pub done_before: bool,
 }
 
+/// A run to make and to wait for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SubFlow {
+    /// Its flow.
+    pub flow: String,
+    /// Its params, strictly as the flow declares them.
+    pub params: Map<String, Value>,
+    /// The tasks whose outputs are handed on; `None`: all.
+    pub outputs: Option<Vec<String>>,
+}
+
+/// The run that a task run made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SubRun {
+    /// Identity.
+    pub run: RunId,
+    /// Version of its flow.
+    pub version: VersionHash,
+    /// Number of that version.
+    pub number: i64,
+    /// It was made by this call.
+    pub made: bool,
+    /// How it ended; `None`: it is not over.
+    pub end: Option<EndState>,
+    /// Why, where that has a reason.
+    pub reason: Option<String>,
+    /// Of one that succeeded: what its tasks handed on, by name; null where one handed on nothing.
+    pub outputs: Map<String, Value>,
+}
+
+/// What became of the wish for a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum SubAnswer {
+    /// A freeze window stops the flow until then.
+    Frozen {
+        freeze: Uuid,
+        until: Timestamp,
+        why: String,
+    },
+    /// There it is.
+    Run(SubRun),
+}
+
 /// A question that waits for its answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "call", rename_all = "snake_case")]
@@ -124,6 +172,8 @@ pub enum HostCall {
     Artifact { artifact: Artifact },
     /// → the notice's id: something to tell a channel, once per task run; a courier delivers it.
     Notify { channel: String, body: Value },
+    /// → `SubAnswer`: the run that this try of the task run made, or makes now: one, however often it is asked for.
+    SubRun { wanted: SubFlow },
     /// → `null`: appends to the ledger in the name of this task run.
     Ledger { kind: String, data: Value },
 }

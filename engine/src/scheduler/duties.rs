@@ -59,6 +59,11 @@ pub(super) fn all(id: Uuid, retention: Duration) -> Vec<Duty> {
             store.follow_ended(now).await
         }),
         Duty::new(
+            "tend sub-runs",
+            (PROMPT, |seen| seen.nested),
+            |store, now| async move { store.tend_sub_runs(now).await },
+        ),
+        Duty::new(
             "time out",
             (SECONDS(1), |seen| seen.running),
             |store, now| async move { store.time_out_runs(now).await },

@@ -7,6 +7,7 @@ mod names;
 mod schedule;
 mod seal;
 mod secret;
+mod sub_flow;
 mod syntax;
 mod tasks;
 mod trigger;
@@ -37,11 +38,53 @@ pub struct Checked {
     pub version: VersionHash,
 }
 
+/// Flows that a task may run, by name: those of the files that are checked together.
+type Known = BTreeMap<String, Flow>;
+
+/// Checks flow files that lie together: what a task may run, its params and outputs are those of the flow beside it. An answer for each.
+pub fn check_all(
+    sources: &[SourceFile],
+    registry: &Registry,
+    vars_env: Env<'_>,
+) -> Vec<Result<Checked, Vec<Diagnostic>>> {
+    let mut all: Vec<_> = sources
+        .iter()
+        .map(|source| check(source, registry, vars_env))
+        .collect();
+    let known: Known = all
+        .iter()
+        .flatten()
+        .map(|checked| (checked.flow.name.to_string(), checked.flow.clone()))
+        .collect();
+    let runs_others = |checked: &Checked| {
+        checked
+            .flow
+            .graph
+            .tasks()
+            .iter()
+            .any(|task| task.sub_flow().is_some())
+    };
+    for (source, found) in sources.iter().zip(&mut all) {
+        if found.as_ref().map_or(true, runs_others) {
+            *found = check_among(source, (registry, &known), vars_env);
+        }
+    }
+    all
+}
+
 /// Checks a flow file against the plugins there are. `vars_env` answers the variables that `[vars]` may read. Errors: every
 /// problem of the file, sorted by place; after a TOML syntax error only that.
 pub fn check(
     source: &SourceFile,
     registry: &Registry,
+    vars_env: Env<'_>,
+) -> Result<Checked, Vec<Diagnostic>> {
+    check_among(source, (registry, &Known::new()), vars_env)
+}
+
+fn check_among(
+    source: &SourceFile,
+    (registry, known): (&Registry, &Known),
     vars_env: Env<'_>,
 ) -> Result<Checked, Vec<Diagnostic>> {
     let problems = Problems::default();
@@ -64,6 +107,7 @@ pub fn check(
         doc,
         source,
         registry,
+        known,
     }
     .flow(raw, vars_env);
     match checked {
@@ -78,6 +122,8 @@ struct Checker<'d> {
     doc: Doc<'d>,
     source: &'d SourceFile,
     registry: &'d Registry,
+    /// Flows that its tasks may run.
+    known: &'d Known,
 }
 
 impl<'d> Checker<'d> {

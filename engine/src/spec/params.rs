@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::suggest;
 use crate::duration;
 use crate::graph::{Flow, ParamKind, ParamSpec};
+use crate::template;
 
 /// A param that does not fit, for a 422.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -51,6 +52,33 @@ pub fn resolve(flow: &Flow, given: Map<String, Value>) -> Result<BTreeMap<String
         Ok(resolved)
     } else {
         Err(problems)
+    }
+}
+
+/// What can be said of params before what stands in them is rendered: unknown names, missing ones, values that do not fit.
+pub fn foresee(flow: &Flow, given: &Map<String, Value>) -> Vec<ParamProblem> {
+    let unknown = given
+        .keys()
+        .filter(|name| !flow.params.contains_key(*name))
+        .map(|name| unknown(flow, name));
+    let known = flow.params.iter().filter_map(|(name, spec)| {
+        let value = given.get(name);
+        if value.is_some_and(template::is_rendered) {
+            return None;
+        }
+        settle(spec, value)
+            .err()
+            .map(|message| ParamProblem::new(name, message))
+    });
+    unknown.chain(known).collect()
+}
+
+/// The same of the params in the `with` of a task that runs the flow.
+pub fn foresee_with(flow: &Flow, with: &Value) -> Vec<ParamProblem> {
+    match with.get("params") {
+        Some(Value::Object(given)) => foresee(flow, given),
+        Some(value) if template::is_rendered(value) => Vec::new(),
+        _ => foresee(flow, &Map::new()),
     }
 }
 

@@ -11,10 +11,11 @@ use super::approvals::{self, Reached};
 use super::cache::{self, Cached};
 use super::claim::{self, Claim, Claimer, claim_of, take};
 use super::locked::{self, Details, LockedRun};
-use super::{Result, Store, clean, effects, maps, pg};
+use super::{Result, Store, clean, effects, maps, pg, sub_runs};
 use crate::graph::Task;
 use crate::id::{Epoch, RunId, TaskIdx};
 use crate::plan::{Outcome, TaskView};
+use crate::state::Reason;
 use crate::state::task_run::TaskState;
 
 /// What became of an attempt.
@@ -91,6 +92,7 @@ async fn advance(
         (*run, reported)
     });
     let mut runs = locked::lock_frontiers(store, conn, touched.collect()).await?;
+    let mut waiting = Vec::new();
     for run in &mut runs {
         let mut fresh = by_run.remove(&run.id).unwrap_or_default();
         fresh.retain(|&p| holds(run, &reports[p]));
@@ -101,6 +103,9 @@ async fn advance(
                 run.hand_on(report.idx, (report.epoch, outputs.clone()));
             }
         }
+        if accepted.iter().any(|report| waits_for_run(report)) {
+            waiting.push(run.id.0);
+        }
         done.gated |= accepted.iter().any(|report| report.gate.is_some());
         for position in fresh {
             done.accepted[position] = true;
@@ -108,7 +113,17 @@ async fn advance(
         hand_over(run, conn, (claimer.as_mut(), &mut done), now).await?;
     }
     locked::write_all(conn, &runs, now).await?;
+    // The run that is waited for may have ended a moment ago.
+    sub_runs::wake_all(conn, waiting, now).await?;
     Ok(done)
+}
+
+fn waits_for_run(report: &Report) -> bool {
+    let reason = match report.outcome {
+        Outcome::Parked { reason, .. } => Some(reason),
+        _ => None,
+    };
+    reason == Some(Reason::SubRun)
 }
 
 /// The fence: the task run is still running under the reporter's epoch.

@@ -3,6 +3,7 @@
 //! It folds each run's events through the state machines and compares the result with the rows, so a transition that was
 //! written without its event, twice, or against the rules is found.
 
+mod sub_runs;
 mod ticks;
 
 use std::collections::BTreeMap;
@@ -240,7 +241,7 @@ impl Store {
     /// All findings; empty when all is well.
     pub async fn audit(&self) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        for (invariant, sql) in CENSUS {
+        for (invariant, sql) in CENSUS.iter().chain(sub_runs::CENSUS) {
             let rows: Vec<String> = sqlx::query_scalar(*sql).fetch_all(self.pool()).await?;
             findings.extend(rows.into_iter().map(|detail| Finding { invariant, detail }));
         }

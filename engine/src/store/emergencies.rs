@@ -72,6 +72,24 @@ pub(super) async fn declare(
     note(conn, ("emergency_declared", Some(run), body), (actor, now)).await
 }
 
+/// Makes a run that an emergency made a part of it: the same reason, the same yes.
+pub(super) async fn pass_on(
+    conn: &mut PgConnection,
+    (from, to): (RunId, RunId),
+    (actor, now): (&str, Timestamp),
+) -> Result<()> {
+    sqlx::query(
+        "insert into emergency (run, reason, confirmed_by, confirmed_at)
+         select $2, reason, confirmed_by, confirmed_at from emergency where run = $1",
+    )
+    .bind(from.0)
+    .bind(to.0)
+    .execute(&mut *conn)
+    .await?;
+    let body = json!({ "parent": from });
+    note(conn, ("emergency_passed_on", Some(to), body), (actor, now)).await
+}
+
 async fn confirm(
     store: &Store,
     conn: &mut PgConnection,

@@ -81,6 +81,10 @@ async fn remove_but(
         .bind(&gone)
         .execute(&mut *conn)
         .await?;
+    sqlx::query("delete from sub_flow where flow = any($1)")
+        .bind(&gone)
+        .execute(&mut *conn)
+        .await?;
     sqlx::query("delete from schedule where flow = any($1)")
         .bind(&gone)
         .execute(conn)
@@ -115,13 +119,28 @@ async fn apply(store: &Store, conn: &mut PgConnection, new: &NewVersion, now: Ti
     .await?;
     insert_version(conn, new, now).await?;
     super::schedules::replace(conn, &new.flow, now).await?;
-    super::follow::replace(conn, &new.flow).await?;
+    replace_ways(store, conn, &new.flow).await?;
     bell::note(Rings::SCHEDULER | Rings::CHANGED);
     Ok(if current.is_some() {
         Applied::Changed
     } else {
         Applied::Created
     })
+}
+
+/// What the flow follows and what it runs.
+async fn replace_ways(store: &Store, conn: &mut PgConnection, flow: &Flow) -> Result<()> {
+    let leads_on =
+        !flow.triggers.is_empty() || flow.graph.tasks().iter().any(|task| task.sub_flow().is_some());
+    if leads_on {
+        super::sub_flows::lock_ways(conn).await?;
+    }
+    super::follow::replace(conn, flow).await?;
+    super::sub_flows::replace(store, conn, flow).await?;
+    if leads_on {
+        super::sub_flows::refuse_circle(conn, flow.name.as_str()).await?;
+    }
+    Ok(())
 }
 
 async fn insert_version(conn: &mut PgConnection, new: &NewVersion, now: Timestamp) -> Result<()> {

@@ -24,6 +24,8 @@ pub struct Glance {
     pub late: bool,
     /// Runs ended that others follow.
     pub ended: bool,
+    /// Runs wait for runs that they made, or such runs move.
+    pub nested: bool,
 }
 
 impl Glance {
@@ -42,7 +44,9 @@ const GLANCE: &str = "select
      exists (select from active_run a join run r on r.id = a.run where r.state = 'running') as running,
      exists (select from approval where state = 'open') as asking,
      exists (select from approval where state = 'open' and expires_at <= clock_timestamp()) as late,
-     exists (select from ended_run) as ended";
+     exists (select from ended_run) as ended,
+     exists (select from active_run a join sub_run s on s.run = a.run)
+       or exists (select from active_run a join sub_run s on s.parent = a.run) as nested";
 
 /// Looks, on a connection of the caller's own.
 pub async fn glance(conn: &mut PgConnection, now: Timestamp) -> Result<Glance> {
@@ -56,5 +60,6 @@ pub async fn glance(conn: &mut PgConnection, now: Timestamp) -> Result<Glance> {
         asking: row.try_get("asking")?,
         late: row.try_get("late")?,
         ended: row.try_get("ended")?,
+        nested: row.try_get("nested")?,
     })
 }

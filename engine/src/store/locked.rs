@@ -75,6 +75,11 @@ impl LockedRun {
         Ok(lock_all(store, conn, &[id]).await?.pop())
     }
 
+    /// The same, of a run that nobody else has locked: never waits. Its definition is read anew.
+    pub(super) async fn lock_if_free(conn: &mut PgConnection, id: RunId) -> Result<Option<Self>> {
+        load::lock_if_free(conn, id).await
+    }
+
     /// A run that this transaction has just inserted.
     pub fn new(id: RunId, flow: Arc<Flow>, view: RunView, next_seq: i64) -> Self {
         Self {
@@ -310,11 +315,11 @@ impl LockedRun {
         if !self.ready.is_empty() || !self.freed_slots().is_empty() {
             rings = rings | Rings::WORKERS;
         }
-        // What waits or is over leaves room for another run of its flow.
+        // What waits or is over leaves room for another run of its flow; what is to stop has sub-runs that are to.
         let leaves_room = |kind: &str| {
             matches!(
                 RunEvent::parse(kind),
-                Some(RunEvent::Finished(_) | RunEvent::Paused)
+                Some(RunEvent::Finished(_) | RunEvent::Paused | RunEvent::CancelRequested)
             )
         };
         if self

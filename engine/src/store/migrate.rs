@@ -69,6 +69,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "insert_task_runs_unchecked",
         sql: include_str!("../../../migrations/0061_insert_task_runs_unchecked.sql"),
     },
+    Migration {
+        number: 70,
+        name: "create_sub_runs",
+        sql: include_str!("../../../migrations/0070_create_sub_runs.sql"),
+    },
 ];
 
 /// One step of the schema.

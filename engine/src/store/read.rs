@@ -12,6 +12,7 @@ mod models;
 mod pulse;
 mod run;
 mod runs;
+mod sub_runs;
 mod trial;
 mod why;
 

@@ -60,8 +60,21 @@ impl Store {
         .await
     }
 
-    /// Cancels a run. `Ok(false)`: it had ended before.
+    /// Cancels a run, and what it made and waits for. `Ok(false)`: it had ended before.
     pub async fn cancel_run(&self, id: RunId, reason: Reason, now: Timestamp) -> Result<bool> {
+        let stopped = self.cancel_one(id, reason, now).await?;
+        // What fails here is left to the scheduler.
+        if let Err(error) = self.stop_orphans(now).await {
+            tracing::warn!(
+                error = crate::plugin::chain(&error),
+                "sub-runs could not be stopped yet"
+            );
+        }
+        Ok(stopped)
+    }
+
+    /// Cancels a run, alone.
+    pub(super) async fn cancel_one(&self, id: RunId, reason: Reason, now: Timestamp) -> Result<bool> {
         let store = self.clone();
         self.transact(move |conn| {
             let store = store.clone();
@@ -97,6 +110,8 @@ pub(super) struct Origin {
     pub regardless: bool,
     /// It takes nothing from the cache.
     pub no_cache: bool,
+    /// It goes before everything else, like the emergency that made it.
+    pub urgent: bool,
     /// Why it goes before everything else, once a second person says so.
     pub emergency: Option<String>,
     /// The past tick that it stands for.
@@ -177,7 +192,7 @@ pub(super) fn begin(
     }
     let mut run = LockedRun::new(new.id, flow, view, 1);
     run.tasks = tasks;
-    run.urgent = origin.emergency.is_some();
+    run.urgent = origin.urgent || origin.emergency.is_some();
     run.record(&plan, &Details::new());
     if starts {
         run.start(now)?;

@@ -12,6 +12,16 @@ pub fn has_expression(text: &str) -> bool {
     text.contains("{{") || text.contains("{%") || text.contains("{#")
 }
 
+/// Whether a text of a value has an expression: what becomes of it is known to a run only.
+pub fn is_rendered(value: &Value) -> bool {
+    match value {
+        Value::String(text) => has_expression(text),
+        Value::Array(items) => items.iter().any(is_rendered),
+        Value::Object(map) => map.values().any(is_rendered),
+        _ => false,
+    }
+}
+
 /// The secrets that the texts of a value name.
 pub fn secrets_in(value: &Value) -> BTreeSet<String> {
     let mut names = BTreeSet::new();

@@ -31,6 +31,9 @@ pub struct RunSummary {
     pub requester: String,
     /// The run this one retries.
     pub retry_of: Option<Uuid>,
+    /// The task run that made this run and waits for it.
+    #[serde(default)]
+    pub parent: Option<Parent>,
     /// Due instant of a scheduled run.
     pub scheduled_for: Option<Timestamp>,
     /// When its row was made.
@@ -47,6 +50,32 @@ pub struct RunSummary {
     pub tasks_total: i64,
     /// Task runs that ended.
     pub tasks_done: i64,
+}
+
+/// The task run that made a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// Its run.
+    pub run: Uuid,
+    /// Its flow.
+    pub flow: String,
+    /// Its task; with the map index, of an item.
+    pub task: String,
+}
+
+/// A run that a task run made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubRun {
+    /// Identity.
+    pub run: Uuid,
+    /// Its flow.
+    pub flow: String,
+    /// Number of the flow's version that it runs.
+    pub version_number: i64,
+    /// Its state.
+    pub state: String,
+    /// The task run's try that made it, from 1.
+    pub attempt: i32,
 }
 
 impl RunSummary {
@@ -117,6 +146,9 @@ pub struct TaskRun {
     pub worker: Option<String>,
     /// The run whose attempt made what it took, where the reason is `cached`.
     pub cached_from: Option<Uuid>,
+    /// The runs that it made, the last one last.
+    #[serde(default)]
+    pub sub_runs: Vec<SubRun>,
     /// What it handed on.
     pub outputs: Option<Value>,
     /// Files and tables its accepted attempt made.

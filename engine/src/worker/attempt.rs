@@ -194,6 +194,7 @@ fn failure(error: TaskError, stop: Option<Stop>) -> (Outcome, String) {
         (_, TaskError::Retry { .. } | TaskError::WorldMoved { .. }) => (failed(Reason::Error, true), message),
         (_, TaskError::Cancelled | TaskError::Parked(_)) => (Outcome::Stopped, message),
         (_, TaskError::Fail { .. }) => (failed(Reason::Error, false), message),
+        (_, TaskError::SubRun { end, .. }) => (Outcome::of_sub_run(end), message),
     }
 }
 

@@ -66,6 +66,7 @@ impl Host for StoreHost {
             HostCall::AbandonMove { wanted } => told(store.abandon_move(holder, wanted).await),
             HostCall::Artifact { artifact } => told(store.record_artifact(holder, artifact, now).await),
             HostCall::Notify { channel, body } => told(store.post_notice(holder, (channel, body), now).await),
+            HostCall::SubRun { wanted } => told(store.sub_run(holder, wanted, now).await),
             HostCall::Ledger { kind, data } => {
                 let note = (self.task.clone(), kind, data);
                 told(store.note_in_ledger(holder, note, now).await)

@@ -116,6 +116,10 @@ pub(super) fn hide_error(mask: &Mask, error: TaskError) -> TaskError {
             parking.memory = mask.hide_value(parking.memory);
             TaskError::Parked(parking)
         }
+        TaskError::SubRun { end, message } => TaskError::SubRun {
+            end,
+            message: hide(message),
+        },
         TaskError::Cancelled => TaskError::Cancelled,
     }
 }

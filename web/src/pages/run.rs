@@ -66,6 +66,7 @@ pub struct RunPage {
     finished: Option<Moment>,
     waited: Option<String>,
     retry_of: Option<(Uuid, String)>,
+    parent: Option<Above>,
     params: Vec<Row>,
     graph: Drawn,
     tasks: Vec<TaskRow>,
@@ -80,6 +81,14 @@ pub struct RunPage {
     can_retry: bool,
     can_redo: bool,
     key: String,
+}
+
+/// The task run that made the run and waits for it.
+struct Above {
+    run: Uuid,
+    short: String,
+    flow: String,
+    task: String,
 }
 
 /// An approval that the run waits for.
@@ -109,6 +118,12 @@ impl RunPage {
             finished: summary.finished_at.as_ref().map(moment),
             waited: waited.map(duration),
             retry_of: summary.retry_of.map(|id| (id, short_id(id))),
+            parent: summary.parent.as_ref().map(|parent| Above {
+                run: parent.run,
+                short: short_id(parent.run),
+                flow: parent.flow.clone(),
+                task: parent.task.clone(),
+            }),
             params: readable::rows(&run.params),
             untold: run.notices.iter().map(Notice::sentence).collect(),
             graph: graph::draw(&nodes(&run.tasks)),

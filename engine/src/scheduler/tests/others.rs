@@ -186,7 +186,7 @@ async fn flows_that_would_follow_one_another_for_ever_are_refused() {
         actor: "test".to_owned(),
     };
     let refused = site.store.apply_version(version, now).await;
-    assert!(matches!(refused, Err(StoreError::Refused { why }) if why.contains("f ← c ← b ← f")));
+    assert!(matches!(refused, Err(StoreError::Refused { why }) if why.contains("f → b → c → f")));
 }
 
 #[tokio::test]

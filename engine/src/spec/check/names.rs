@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::super::params;
 use super::super::raw::RawTask;
-use super::Checker;
-use crate::graph::ParamSpec;
+use super::{Checker, Known};
+use crate::graph::{Flow, MOST_NESTED, ParamSpec, sub_flow};
 use crate::id::TaskIdx;
-use crate::plugin::ErasedPlugin;
+use crate::plugin::{ErasedPlugin, Registry};
 use crate::schema::{self, Found};
 use crate::template::{Reference, Step};
 
@@ -275,10 +275,16 @@ fn facts<'d>(checker: Checker<'d>, task: &RawTask<'d>) -> Facts<'d> {
         .as_ref()
         .and_then(|uses| checker.registry.get(&uses.value));
     let for_each = task.for_each.map(|node| checker.doc.json(node, "for_each"));
-    let outputs = plugin.map(|plugin| outputs(plugin.as_ref(), &with));
-    let outputs = outputs.map(|outputs| match for_each {
-        Some(_) => Cow::Owned(lists_of(&outputs)),
-        None => outputs,
+    let outputs = plugin.map(|plugin| {
+        let shape = Shape {
+            with: &with,
+            mapped: for_each.is_some(),
+        };
+        outputs_of(
+            (checker.registry, checker.known),
+            plugin.as_ref(),
+            (shape, MOST_NESTED),
+        )
     });
     Facts {
         name: task.name.value.clone(),
@@ -288,6 +294,48 @@ fn facts<'d>(checker: Checker<'d>, task: &RawTask<'d>) -> Facts<'d> {
         for_each,
         outputs,
     }
+}
+
+/// What the outputs of a task depend on beside its plugin.
+pub(super) struct Shape<'w> {
+    pub with: &'w Value,
+    /// It runs for the items of a list.
+    pub mapped: bool,
+}
+
+/// The outputs of a task, with those of the flow that it runs where that is known; `depth`: so many runs within runs are looked into.
+pub(super) fn outputs_of<'d>(
+    (registry, known): (&Registry, &Known),
+    plugin: &'d dyn ErasedPlugin,
+    (shape, depth): (Shape<'_>, usize),
+) -> Cow<'d, Value> {
+    let mut found = outputs(plugin, shape.with);
+    let name = sub_flow(plugin.descriptor().name, shape.with);
+    if depth > 0
+        && let Some(child) = name.and_then(|name| known.get(name))
+        && let Some(place) = found.to_mut().pointer_mut("/properties/outputs")
+    {
+        *place = outputs_of_flow((registry, known), child, depth - 1);
+    }
+    if shape.mapped {
+        found = Cow::Owned(lists_of(&found));
+    }
+    found
+}
+
+/// What the tasks of a flow hand on, by name.
+fn outputs_of_flow((registry, known): (&Registry, &Known), flow: &Flow, depth: usize) -> Value {
+    let tasks = flow.graph.tasks().iter().map(|task| {
+        let shape = Shape {
+            with: &task.with,
+            mapped: task.for_each.is_some(),
+        };
+        let outputs = registry.get(&task.uses).map_or(json!(true), |plugin| {
+            outputs_of((registry, known), plugin.as_ref(), (shape, depth)).into_owned()
+        });
+        (task.name.to_string(), outputs)
+    });
+    closed(tasks.collect())
 }
 
 /// The outputs of a map: of each the list of what the items handed on.

@@ -76,7 +76,7 @@ pub(super) struct TaskCheck<'c, 'd> {
     pub checker: Checker<'d>,
     pub names: &'c Names<'d>,
     pub task: &'c RawTask<'d>,
-    facts: &'c Facts<'d>,
+    pub facts: &'c Facts<'d>,
     /// Schema of `item`, where the task runs for the items of a list.
     pub item: Option<&'c Value>,
 }
@@ -176,13 +176,15 @@ impl<'d> TaskCheck<'_, 'd> {
             return;
         };
         let fitter = self.fitter(Some(self.task.run_if()));
-        let input = &plugin.descriptor().input;
+        let own = self.sub_flow(plugin.as_ref());
+        let input = own.as_ref().unwrap_or(&plugin.descriptor().input);
         let found = match self.task.with.map(|node| (node.span(), node.get_ref())) {
             Some((span, DeValue::Table(table))) => {
                 let mut found = fitter.table(table, input, &Place { span, label: "with" });
                 // What a key means beside another can be said of keys that are right by themselves.
                 if found.is_empty() {
                     found = self.objections(plugin.as_ref(), table);
+                    found.extend(self.unfit_params(table));
                 }
                 found
             }

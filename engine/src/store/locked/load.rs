@@ -1,12 +1,13 @@
 //! Reading runs and their task runs under the runs' row locks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use super::super::{Result, Store, StoreError};
+use super::super::{Result, Store, StoreError, flows};
 use super::LockedRun;
 use crate::graph::Flow;
 use crate::id::{RunId, TaskIdx, VersionHash};
@@ -86,6 +87,23 @@ async fn locked_run(store: &Store, conn: &mut PgConnection, row: &PgRow) -> Resu
     let mut run = LockedRun::new(id, flow, run_view(row)?, row.try_get("next_seq")?);
     run.urgent = row.try_get("urgent")?;
     Ok(run)
+}
+
+/// See [`LockedRun::lock_if_free`].
+pub(super) async fn lock_if_free(conn: &mut PgConnection, id: RunId) -> Result<Option<LockedRun>> {
+    let row = sqlx::query(
+        "select version, state::text as state, reason, open, active, seen, next_seq, urgent
+         from run where id = $1 for no key update skip locked",
+    )
+    .bind(id.0)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let version = VersionHash(row.try_get("version")?);
+    let flow = Arc::new(flows::load_definition(conn, &version).await?);
+    let mut run = LockedRun::new(id, flow, run_view(&row)?, row.try_get("next_seq")?);
+    run.urgent = row.try_get("urgent")?;
+    Ok(Some(run))
 }
 
 /// Loads of each run the task runs of its slice that are not loaded yet, in one statement.

@@ -4,10 +4,12 @@ mod holds;
 mod journal;
 mod tasks;
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres};
+use sqlx::{PgConnection, Postgres, Row};
 use uuid::Uuid;
 
 #[cfg(test)]
@@ -16,14 +18,15 @@ pub(in crate::store) use holds::DELETE_READY;
 use self::holds::{Ended, Granted, Waiting};
 use self::journal::{Heads, Journal};
 use self::tasks::{Columns, HandedOn};
-use super::super::{Result, bell, leases, notices, pg};
+use super::super::{Result, bell, leases, notices, pg, sub_runs};
 use super::{LockedRun, items};
 use crate::id::TaskIdx;
 use crate::plan::TaskView;
 use crate::state::Reason;
 use crate::state::task_run::TaskState;
 
-/// Writes all that changed. What nearly every transaction changes goes in one statement, what few do in one each before it.
+/// Writes all that changed. What nearly every transaction changes goes in one statement, what few do in one each before it. What waits for
+/// a run that ended here is woken.
 pub async fn write_all(conn: &mut PgConnection, runs: &[LockedRun], now: Timestamp) -> Result<()> {
     runs.iter().for_each(|run| bell::note(run.rings()));
     let (new, changed) = Columns::of(runs);
@@ -44,8 +47,9 @@ pub async fn write_all(conn: &mut PgConnection, runs: &[LockedRun], now: Timesta
     let query = Waiting::of(runs).bind(query);
     let query = Ended::of(runs).bind(query);
     let query = Granted::of(runs).bind(query);
-    HandedOn::of(runs).bind(query).execute(conn).await?;
-    Ok(())
+    let rows = HandedOn::of(runs).bind(query).fetch_all(&mut *conn).await?;
+    let parents: Result<BTreeSet<Option<Uuid>>> = rows.iter().map(|row| Ok(row.try_get("parent")?)).collect();
+    sub_runs::wake_all(conn, parents?.into_iter().flatten().collect(), now).await
 }
 
 /// Writes what belongs to runs whose rows were inserted as they are here.
@@ -199,7 +203,8 @@ pub(in crate::store) const WRITE: &str = "with told as (
        waited = r.waited + case when r.waiting_since is not null and u.state <> 'waiting'
                                 then $1 - r.waiting_since else '0' end,
        waiting_since = case when u.state = 'waiting' then coalesce(r.waiting_since, $1) end
-     from heads u where r.id = u.id";
+     from heads u where r.id = u.id
+     returning case when u.over then (select s.parent from sub_run s where s.run = r.id) end as parent";
 
 /// Task runs and events of runs that were inserted before, and what of them is ready.
 const WRITE_NEW: &str = "with told as (

@@ -8,10 +8,10 @@ use sqlx::{PgConnection, Row};
 
 use super::super::{Result, Store, StoreError, day_of, instant, maybe_instant, notices, pg};
 use super::runs::{COLUMNS, summary};
-use super::{items, json};
+use super::{items, json, sub_runs};
 use crate::graph::Flow;
 use crate::id::{RunId, TaskIdx, VersionHash};
-use crate::view::{Artifact, Event, GateResult, MetricSeries, Run, TaskRun, Wait};
+use crate::view::{Artifact, Event, GateResult, MetricSeries, Run, SubRun, TaskRun, Wait};
 
 /// What belongs to task runs beside their rows, by position.
 #[derive(Default)]
@@ -21,16 +21,18 @@ struct Extras {
     artifacts: BTreeMap<TaskIdx, Vec<Artifact>>,
     gates: BTreeMap<TaskIdx, GateResult>,
     waits: BTreeMap<TaskIdx, Vec<Wait>>,
+    sub_runs: BTreeMap<TaskIdx, Vec<SubRun>>,
 }
 
 impl Extras {
-    async fn load(conn: &mut PgConnection, run: RunId, shown: &[i32]) -> Result<Self> {
+    async fn load(conn: &mut PgConnection, (run, flow): (RunId, &Flow), shown: &[i32]) -> Result<Self> {
         Ok(Self {
             messages: messages(conn, run).await?,
             outputs: outputs(conn, run, shown).await?,
             artifacts: artifacts(conn, run, shown).await?,
             gates: gates(conn, run).await?,
             waits: waits(conn, run).await?,
+            sub_runs: sub_runs::made_by(conn, (run, flow), shown).await?,
         })
     }
 
@@ -44,6 +46,7 @@ impl Extras {
                 .filter(|_| task.state == "succeeded");
             task.artifacts = self.artifacts.remove(&task.idx).unwrap_or_default();
             task.gate = self.gates.remove(&task.idx);
+            task.sub_runs = self.sub_runs.remove(&task.idx).unwrap_or_default();
             task.waits = self.waits.remove(&task.idx).unwrap_or_default();
         }
     }
@@ -163,7 +166,7 @@ pub(super) async fn fill(
     tasks: &mut [TaskRun],
 ) -> Result<()> {
     let shown: Vec<i32> = tasks.iter().map(|task| task.idx as i32).collect();
-    Extras::load(conn, run, &shown).await?.join(tasks);
+    Extras::load(conn, (run, flow), &shown).await?.join(tasks);
     items::join(conn, (run, flow), tasks).await
 }
 
@@ -257,6 +260,7 @@ fn task_run(row: &sqlx::postgres::PgRow, flow: &Flow) -> Result<TaskRun> {
         progress: row.try_get("progress")?,
         worker: row.try_get("worker")?,
         cached_from: row.try_get("cached_from")?,
+        sub_runs: Vec::new(),
         outputs: None,
         artifacts: Vec::new(),
         gated: task.gate.is_some(),

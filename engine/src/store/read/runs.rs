@@ -6,7 +6,7 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::super::{Result, Store, StoreError, instant, maybe_instant, pg};
-use super::{bounded, page};
+use super::{bounded, page, sub_runs};
 use crate::graph::Flow;
 use crate::id::{RunId, VersionHash};
 use crate::view::{Page, RunSummary};
@@ -28,6 +28,7 @@ pub struct RunFilter {
 
 /// Columns of a summary; `$1` is the present instant.
 pub(super) const COLUMNS: &str = "r.id, r.flow, r.version, v.number, r.state::text as state, r.reason, r.trigger, r.requester, r.retry_of,
+       (select jsonb_build_object('run', s.parent, 'flow', s.flow, 'task', s.task) from sub_run s where s.run = r.id) as parent,
        r.scheduled_for, r.created_at, r.started_at, r.finished_at, r.open,
        extract(epoch from r.waited
          + case when r.waiting_since is null then '0' else greatest($1 - r.waiting_since, '0') end)::float8 as waited";
@@ -144,6 +145,7 @@ pub(super) fn summary(row: &PgRow, (flow, now): (&Flow, Timestamp)) -> Result<Ru
         trigger: row.try_get("trigger")?,
         requester: row.try_get("requester")?,
         retry_of: row.try_get("retry_of")?,
+        parent: sub_runs::parent(row)?,
         scheduled_for: maybe_instant(row, "scheduled_for")?,
         created_at: instant(row, "created_at")?,
         started_at,

@@ -9,17 +9,23 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use self::line::{line_of_runs, places_in_line, silences};
-use self::sentence::{Reason, of_approval, of_backoff, of_blocked, of_items, second, stated};
+use self::sentence::{Reason, of_approval, of_backoff, of_blocked, of_items, of_sub_run, second, stated};
 use super::super::{Result, Store};
 use super::short_id;
-use crate::graph::{EVERY_QUEUE, Flow, Placement};
+use crate::clock;
+use crate::graph::{EVERY_QUEUE, Flow, MOST_NESTED, Placement};
 use crate::id::{RunId, TaskIdx};
-use crate::view::{Approval, Emergency, Obstacle, Pool, Run, TaskRun, Why, Worker};
+use crate::view::{Approval, Emergency, Obstacle, Pool, Run, SubRun, TaskRun, Why, Worker};
 
 impl Store {
     /// Why a run and its unfinished task runs are where they are.
     pub async fn why(&self, run: &Run) -> Result<Why> {
-        let facts = Facts::gather(self, run).await?;
+        self.why_within(run, MOST_NESTED).await
+    }
+
+    /// `depth`: as many runs within runs are looked into.
+    async fn why_within(&self, run: &Run, depth: usize) -> Result<Why> {
+        let facts = Facts::gather(self, run, depth).await?;
         let summary = &run.summary;
         let open = run.tasks.iter().filter(|task| task.finished_at.is_none());
         Ok(Why {
@@ -45,15 +51,19 @@ struct Facts {
     ahead: BTreeMap<TaskIdx, i64>,
     approvals: BTreeMap<String, Approval>,
     emergency: Option<Emergency>,
+    /// What the runs wait for that task runs wait for.
+    sub_runs: BTreeMap<TaskIdx, (SubRun, Why)>,
     /// Seconds since the worker of a running task run was heard of.
     silent: BTreeMap<TaskIdx, f64>,
 }
 
 /// A worker that was not heard of for so many seconds is worth a word: two heartbeats were missed.
 const SILENCE: f64 = 11.0;
+/// So many runs that task runs of one run wait for are looked into.
+const SUB_RUNS: usize = 20;
 
 impl Facts {
-    async fn gather(store: &Store, run: &Run) -> Result<Self> {
+    async fn gather(store: &Store, run: &Run, depth: usize) -> Result<Self> {
         let mut conn = store.pool().acquire().await?;
         let id = RunId(run.summary.id);
         let has = |state: &str| run.tasks.iter().any(|task| task.state == state);
@@ -85,7 +95,27 @@ impl Facts {
                 facts.approvals.insert(task.name.clone(), approval);
             }
         }
+        facts.look_into(store, run, depth).await?;
         Ok(facts)
+    }
+
+    /// What the runs wait for that its task runs wait for.
+    async fn look_into(&mut self, store: &Store, run: &Run, depth: usize) -> Result<()> {
+        let waiting = run
+            .tasks
+            .iter()
+            .filter(|task| task.reason.as_deref() == Some("sub_run") && task.state == "waiting");
+        for task in waiting.take(if depth > 0 { SUB_RUNS } else { 0 }) {
+            let Some(made) = task.sub_runs.last() else {
+                continue;
+            };
+            let Some(sub) = store.run(RunId(made.run), clock::now()).await? else {
+                continue;
+            };
+            let why = Box::pin(store.why_within(&sub, depth - 1)).await?;
+            self.sub_runs.insert(task.idx, (made.clone(), why));
+        }
+        Ok(())
     }
 
     fn of_run(&self, run: &Run) -> Option<String> {
@@ -246,6 +276,9 @@ impl Facts {
     fn of_waiting(&self, run: &Run, task: &TaskRun) -> Reason {
         if let Some(approval) = self.approvals.get(&task.name) {
             return of_approval(run, task, approval);
+        }
+        if let Some((made, why)) = self.sub_runs.get(&task.idx) {
+            return ("sub_run", of_sub_run(made, why), None);
         }
         let reason = task.reason.clone().unwrap_or_default();
         let usual = match reason.as_str() {

@@ -1,6 +1,6 @@
 //! A task run within the page of its run.
 
-use tidegate_engine::view::{Artifact, GateResult, MetricSeries, TaskRun};
+use tidegate_engine::view::{Artifact, GateResult, MetricSeries, SubRun, TaskRun};
 use uuid::Uuid;
 
 use super::Facts;
@@ -8,11 +8,25 @@ use crate::draw::line;
 use crate::draw::span::{self, Window};
 use crate::pages::Frame;
 use crate::pages::readable::{self, Row};
-use crate::pages::shared::RuleRow;
+use crate::pages::shared::{RuleRow, short_id};
 use crate::words::{Badge, Drawn, Moment, bytes, duration, number, short};
 
 /// Letters of an item that are shown.
 const ITEM: usize = 200;
+
+/// A run that a task run made.
+pub struct Made {
+    /// Identity.
+    pub id: Uuid,
+    /// Its end.
+    pub short: String,
+    /// Its flow.
+    pub flow: String,
+    /// Number of its flow version.
+    pub version: i64,
+    /// State.
+    pub badge: Badge,
+}
 
 /// A task run.
 pub struct TaskRow {
@@ -28,6 +42,8 @@ pub struct TaskRow {
     pub items: Option<String>,
     /// What it runs for, of an item.
     pub item: Option<String>,
+    /// The runs that it made.
+    pub sub_runs: Vec<Made>,
     /// The run can be gone on from here: it is no item.
     pub is_task: bool,
     /// State.
@@ -116,6 +132,7 @@ impl TaskRow {
             needs: task.needs.join(", "),
             items: task.items_in_words(),
             item: task.item.as_ref().map(|item| short(&item.to_string(), ITEM)),
+            sub_runs: task.sub_runs.iter().map(Made::new).collect(),
             is_task: task.map_index.is_none(),
             badge: Badge::new(&task.state, task.reason.as_deref()),
             attempt: (several && task.attempt > 0)
@@ -139,6 +156,18 @@ impl TaskRow {
             curves: curves.map(Curve::new).collect(),
             open: matches!(task.state.as_str(), "failed" | "running" | "waiting" | "backoff")
                 || (task.state == "rejected" && task.gate.is_some()),
+        }
+    }
+}
+
+impl Made {
+    fn new(made: &SubRun) -> Self {
+        Self {
+            id: made.run,
+            short: short_id(made.run),
+            flow: made.flow.clone(),
+            version: made.version_number,
+            badge: Badge::new(&made.state, None),
         }
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::super::short_id;
-use crate::view::{Approval, Run, TaskRun};
+use crate::view::{Approval, Run, SubRun, TaskRun, Why};
 
 /// A word, a sentence, and when that ends.
 pub(super) type Reason = (&'static str, String, Option<Timestamp>);
@@ -45,6 +45,22 @@ pub(super) fn of_items(task: &TaskRun) -> String {
         .items_in_words()
         .unwrap_or_else(|| "none has ended".to_owned());
     format!("it waits for its items: {items}")
+}
+
+/// Which run it waits for, and what that waits for.
+pub(super) fn of_sub_run(made: &SubRun, why: &Why) -> String {
+    let first = why.tasks.iter().find(|task| task.waits_for != "needs");
+    let beneath = match (&why.sentence, first) {
+        (Some(sentence), _) => format!(": {sentence}"),
+        (None, Some(task)) => format!("; its task {}: {}", task.task, task.sentence),
+        (None, None) => String::new(),
+    };
+    format!(
+        "it waits for run {} of {}, which is {}{beneath}",
+        short_id(made.run),
+        made.flow,
+        why.state
+    )
 }
 
 pub(super) fn of_backoff(task: &TaskRun) -> Reason {
