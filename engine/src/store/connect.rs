@@ -68,8 +68,11 @@ impl Store {
 pub(super) struct Kept {
     most: usize,
     /// `None`: the pool is closed, and all go back to it.
-    kept: Mutex<Option<Vec<(Instant, PoolConnection<Postgres>)>>>,
+    kept: Mutex<Option<Vec<Free>>>,
 }
+
+/// Since when it is free.
+type Free = (Instant, PoolConnection<Postgres>);
 
 impl Kept {
     /// A quarter of a pool: the rest is there for whoever asks the pool.

@@ -266,6 +266,7 @@ async fn postgresql_gives_what_a_folder_gives() {
 }
 
 /// Days of 200,000 events: a million in every run of the tests, fifty million with `TIDEGATE_TEST_DAYS=250` (flows/README.md).
+#[expect(clippy::disallowed_methods, reason = "a test may be told its size")]
 fn days() -> i64 {
     std::env::var("TIDEGATE_TEST_DAYS").map_or(5, |days| days.parse().unwrap())
 }

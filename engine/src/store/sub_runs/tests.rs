@@ -17,7 +17,7 @@ use crate::retry::RetryPolicy;
 use crate::state::run::RunState;
 use crate::store::claim::Claim;
 use crate::store::flows::{Applied, NewVersion};
-use crate::store::tests::{Bench, flow, report, task};
+use crate::store::tests::{Bench, flow, task};
 
 const FAILS: Outcome = Outcome::Failed {
     reason: Reason::Error,

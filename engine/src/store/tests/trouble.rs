@@ -138,87 +138,84 @@ async fn what_postgres_gives_up_for_want_of_time_is_worth_another_try() {
     assert!(!StoreError::from(taken).is_passing());
 }
 
-/// All that takes locks, at once, for a while.
-#[tokio::test(flavor = "multi_thread")]
-async fn nobody_waits_for_one_another() {
-    let bench = Bench::with(vec![task("a", &[], 2), task("b", &[], 2), task("c", &[0, 1], 2)]).await;
-    let many = Flow {
-        max_active: 1_000,
-        overlap: Overlap::Allow,
-        ..flow(vec![task("a", &[], 2), task("b", &[], 2), task("c", &[0, 1], 2)])
-    };
-    let version = |n: usize| NewVersion {
-        flow: many.clone(),
+fn many_versions(n: usize) -> NewVersion {
+    NewVersion {
+        flow: Flow {
+            max_active: 1_000,
+            overlap: Overlap::Allow,
+            ..flow(vec![task("a", &[], 2), task("b", &[], 2), task("c", &[0, 1], 2)])
+        },
         hash: VersionHash(format!("{n:064x}")),
         path: "f.toml".to_owned(),
         source: n.to_string(),
         actor: "test".to_owned(),
-    };
-    bench.store.apply_version(version(99), bench.now).await.unwrap();
+    }
+}
+
+/// One thing that takes locks.
+async fn turn(bench: &Bench, (n, nth): (usize, usize)) {
+    let store = &bench.store;
+    match n % 6 {
+        0 => drop(bench.run().await),
+        1 => {
+            let claims = bench.claim(7).await;
+            let reports = claims.iter().rev().map(|claim| report(claim, Outcome::Succeeded));
+            let reports: Vec<Report> = reports.collect();
+            let claimer = Some(bench.claimer(2));
+            store.advance(reports, claimer, bench.now).await.unwrap();
+        }
+        2 => {
+            let open = "select id from run where finished_at is null order by random() limit 1";
+            let open: Option<Uuid> = sqlx::query_scalar(open)
+                .fetch_optional(store.pool())
+                .await
+                .unwrap();
+            if let Some(run) = open {
+                let cancelled = store.cancel_run(RunId(run), Reason::Requested, bench.now);
+                cancelled.await.unwrap();
+            }
+        }
+        3 => {
+            let one = "update lease set until = clock_timestamp() - interval '1 second'
+                where (run, idx) = (select run, idx from lease order by random() limit 1)";
+            sqlx::query(one).execute(store.pool()).await.unwrap();
+            store.reap(bench.now).await.unwrap();
+        }
+        4 => drop(
+            store
+                .apply_version(many_versions(100 + nth % 3), bench.now)
+                .await
+                .unwrap(),
+        ),
+        _ => {
+            let mut conn = store.pool().acquire().await.unwrap();
+            leases::renew(&mut conn, Uuid::nil()).await.unwrap();
+            drop(conn);
+            store.admit_queued(bench.now).await.unwrap();
+        }
+    }
+}
+
+/// All that takes locks, at once, for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_one_another() {
+    let bench = Bench::with(vec![task("a", &[], 2), task("b", &[], 2), task("c", &[0, 1], 2)]).await;
+    bench
+        .store
+        .apply_version(many_versions(99), bench.now)
+        .await
+        .unwrap();
     let until = clock::monotonic() + Duration::from_secs(3);
-    let (bench, version) = (&bench, &version);
+    let bench = &bench;
     let client = |n: usize| async move {
         let mut turns = 0;
         while clock::monotonic() < until {
             turns += 1;
-            match n % 6 {
-                0 => {
-                    bench.run().await;
-                }
-                1 => {
-                    let claims = bench.claim(7).await;
-                    let reports: Vec<Report> = claims
-                        .iter()
-                        .rev()
-                        .map(|claim| report(claim, Outcome::Succeeded))
-                        .collect();
-                    bench
-                        .store
-                        .advance(reports, Some(bench.claimer(2)), bench.now)
-                        .await
-                        .unwrap();
-                }
-                2 => {
-                    let open = "select id from run where finished_at is null order by random() limit 1";
-                    let open: Option<Uuid> = sqlx::query_scalar(open)
-                        .fetch_optional(bench.store.pool())
-                        .await
-                        .unwrap();
-                    if let Some(run) = open {
-                        bench
-                            .store
-                            .cancel_run(RunId(run), Reason::Requested, bench.now)
-                            .await
-                            .unwrap();
-                    }
-                }
-                3 => {
-                    let one = "update lease set until = clock_timestamp() - interval '1 second'
-                        where (run, idx) = (select run, idx from lease order by random() limit 1)";
-                    sqlx::query(one).execute(bench.store.pool()).await.unwrap();
-                    bench.store.reap(bench.now).await.unwrap();
-                }
-                4 => drop(
-                    bench
-                        .store
-                        .apply_version(version(100 + turns % 3), bench.now)
-                        .await
-                        .unwrap(),
-                ),
-                _ => {
-                    let mut conn = bench.store.pool().acquire().await.unwrap();
-                    leases::renew(&mut conn, Uuid::nil()).await.unwrap();
-                    drop(conn);
-                    bench.store.admit_queued(bench.now).await.unwrap();
-                }
-            }
+            turn(bench, (n, turns)).await;
         }
         turns
     };
-    let turns: usize = futures::future::join_all((0..18).map(client))
-        .await
-        .into_iter()
-        .sum();
+    let turns = futures::future::join_all((0..18).map(client)).await;
     let mut conn = bench.store.pool().acquire().await.unwrap();
     sqlx::query("select pg_stat_force_next_flush()")
         .execute(&mut *conn)
@@ -229,7 +226,7 @@ async fn nobody_waits_for_one_another() {
             .fetch_one(&mut *conn)
             .await
             .unwrap();
-    println!("{turns} turns");
+    println!("{} turns", turns.iter().sum::<usize>());
     assert_eq!(deadlocks, 0);
     drop(conn);
     bench.audit().await;
