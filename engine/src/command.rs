@@ -12,6 +12,7 @@ mod pools;
 mod runs;
 mod schedules;
 mod secrets;
+mod tokens;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,14 +23,16 @@ use uuid::Uuid;
 
 pub use backfills::backfill;
 pub use decide::{Choice, Decision, decide};
-pub use flows::{apply, prune};
+pub use flows::{Submission, SubmittedFlow, apply, apply_all, submit};
 pub use freezes::{add_freeze, end_freeze};
 pub use people::{add_person, set_roles};
 pub use pools::{LARGEST_POOL, remove_pool, set_pool};
 pub use runs::{Request, RetryRequest, Triggered, cancel, confirm, retry, trigger};
 pub use schedules::pause_schedule;
 pub use secrets::{remove_secret, set_secret};
+pub use tokens::{TokenRequest, create_token, revoke_token, tokens};
 
+use crate::spec::Diagnostic;
 use crate::spec::params::ParamProblem;
 use crate::store::StoreError;
 use crate::view;
@@ -101,6 +104,14 @@ impl Actor {
         }
     }
 
+    /// A program that is nobody's: acts as `service:NAME`, and decides nothing.
+    pub fn service(owner: impl Into<String>, roles: impl IntoIterator<Item = Role>) -> Self {
+        Self {
+            is_person: false,
+            ..Self::person(owner, roles)
+        }
+    }
+
     /// The engine itself: schedules, the demo.
     pub fn system() -> Self {
         Self {
@@ -144,6 +155,9 @@ pub enum CommandError {
     /// 422: params that do not fit.
     #[error("the params do not fit")]
     Params(Vec<ParamProblem>),
+    /// 422: flow files that do not check.
+    #[error("the flow files do not check")]
+    Flows(Vec<Diagnostic>),
     /// 422: anything else about the request.
     #[error("{why}")]
     Invalid { why: String },

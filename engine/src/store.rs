@@ -55,6 +55,7 @@ mod sweeps;
 mod text;
 pub mod ticks;
 mod timeouts;
+pub mod tokens;
 pub mod votes;
 pub mod workers;
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use backfill::BackfillTick;
 pub use decision::{Approval, LedgerBreak, LedgerEntry, LedgerReport, Vote};
-pub use flow::{FlowSummary, Schedule, Tick};
+pub use flow::{FlowChange, FlowDetail, FlowSummary, Schedule, TaskDetail, Tick};
 pub use freeze::{Emergency, Freeze};
 pub use health::{Check, DbStatus, TableSize};
 pub use model::{Alias, AliasMove, Model, ModelVersion};
@@ -26,7 +26,7 @@ pub use notice::Notice;
 pub use run::{
     Artifact, Event, GateResult, LogLine, MetricSeries, Parent, Run, RunSummary, SubRun, TaskRun, Wait,
 };
-pub use staff::{Person, Pool, Secret, SlotHolder, Worker};
+pub use staff::{Person, Pool, Secret, SlotHolder, Token, Worker};
 pub use trial::Trial;
 pub use why::{Obstacle, Why};
 

@@ -3,11 +3,13 @@
 mod approvals;
 mod backfills;
 mod catalog;
+mod flows;
 mod freezes;
 mod openapi;
 mod pools;
 mod runs;
 mod stream;
+mod tokens;
 
 pub use stream::is_over;
 
@@ -40,11 +42,13 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/me", "Who is signed in, with which grants", me),
     ];
     routes.extend(catalog::routes());
+    routes.extend(flows::routes());
     routes.extend(pools::routes());
     routes.extend(freezes::routes());
     routes.extend(backfills::routes());
     routes.extend(runs::routes());
     routes.extend(approvals::routes());
+    routes.extend(tokens::routes());
     routes
 }
 

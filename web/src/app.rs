@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
+use tidegate_engine::plugin::Registry;
 use tidegate_engine::store::Store;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,8 @@ impl Default for Config {
 pub struct Services {
     /// The database.
     pub store: Store,
+    /// The plugins that flow files may name.
+    pub registry: Registry,
 }
 
 /// What every handler is given. Cheap to clone.
@@ -43,6 +46,8 @@ pub struct Services {
 pub struct App {
     /// The database.
     pub store: Store,
+    /// The plugins that flow files may name.
+    pub registry: Registry,
     /// How to behave.
     pub config: Arc<Config>,
     /// Ends streams when the process shall end.
@@ -55,6 +60,7 @@ impl App {
     pub fn new(config: Config, services: Services, stop: CancellationToken) -> Self {
         Self {
             store: services.store,
+            registry: services.registry,
             streams: Arc::new(Semaphore::new(config.streams)),
             config: Arc::new(config),
             stop,
@@ -70,6 +76,7 @@ pub fn router(app: App) -> Router {
             app: app.clone(),
             access: entry.access,
             api: entry.is_api(),
+            bytes: entry.bytes,
         };
         let guarded = entry.handler.route_layer(from_fn_with_state(rule, guard::guard));
         router = router.route(entry.path, guarded);

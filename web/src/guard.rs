@@ -1,6 +1,6 @@
 //! Who asks, from where, and with what right: before any handler sees a request.
 //!
-//! - A session comes in a cookie, or as `Authorization: Bearer`; never in the address.
+//! - A session comes in a cookie, or as `Authorization: Bearer`, as tokens (`tg_…`) do; never in the address.
 //! - What changes something and rests on a cookie must come from a page of ours: forms carry the session's token, JSON carries it in
 //!   `X-CSRF-Token` or comes, as the browser says, from our own origin.
 //! - The grant that the table of routes asks for must be there.
@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use subtle::ConstantTimeEq;
 use tidegate_engine::clock;
 use tidegate_engine::command::Actor;
+use tidegate_engine::store::tokens;
 
 use crate::app::App;
 use crate::origin::{self, Origin};
@@ -23,8 +24,6 @@ use crate::problem::Problem;
 use crate::route::Access;
 use crate::{cookie, next};
 
-/// Bytes of a body; 413 beyond.
-const BODY_BYTES: usize = 256 * 1024;
 /// A body must be there within this.
 const BODY: Duration = Duration::from_secs(10);
 
@@ -33,10 +32,17 @@ const BODY: Duration = Duration::from_secs(10);
 pub struct Visitor {
     /// Who, with the grants of this moment.
     pub actor: Actor,
-    /// What the forms of this session carry.
+    /// What the forms of this session carry; empty, and fitting none, where a program came with a token.
     pub csrf: String,
-    /// The session.
+    /// The session, or the program's token.
     pub token: String,
+}
+
+impl Visitor {
+    /// It is a program with a token, not a person with a session.
+    pub fn is_program(&self) -> bool {
+        tokens::is_token(&self.token)
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Visitor {
@@ -57,6 +63,7 @@ pub struct Rule {
     pub(crate) app: App,
     pub(crate) access: Access,
     pub(crate) api: bool,
+    pub(crate) bytes: usize,
 }
 
 /// Lets a request through to its handler, or answers it.
@@ -90,10 +97,18 @@ async fn visitor(rule: &Rule, headers: &HeaderMap) -> Result<Option<Visitor>, Pr
         return Ok(None);
     }
     let https = is_https(&rule.app, headers);
-    let Some(token) = bearer(headers).or_else(|| cookie::token(headers, https)) else {
+    let (store, now) = (&rule.app.store, clock::now());
+    let sent = bearer(headers);
+    // A token counts in its header only: a browser would add a cookie by itself.
+    if let Some(token) = sent.clone().filter(|token| tokens::is_token(token)) {
+        let actor = store.bearer(&token, now).await?;
+        let csrf = String::new();
+        return Ok(actor.map(|actor| Visitor { actor, csrf, token }));
+    }
+    let Some(token) = sent.or_else(|| cookie::token(headers, https)) else {
         return Ok(None);
     };
-    let signed = rule.app.store.session(&token, clock::now()).await?;
+    let signed = store.session(&token, now).await?;
     Ok(signed.map(|signed| Visitor {
         actor: signed.actor,
         csrf: signed.csrf,
@@ -134,7 +149,7 @@ async fn admit(rule: &Rule, parts: &Parts, body: Body, visitor: Option<&Visitor>
     if parts.method.is_safe() {
         return Ok(body);
     }
-    let body = take(&parts.headers, body).await?;
+    let body = take(&parts.headers, (body, rule.bytes)).await?;
     let from = origin::of(&parts.headers);
     if from == Origin::Foreign {
         return Err(Problem::forbidden(
@@ -149,7 +164,7 @@ async fn admit(rule: &Rule, parts: &Parts, body: Body, visitor: Option<&Visitor>
     Ok(Body::from(body))
 }
 
-async fn take(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+async fn take(headers: &HeaderMap, (body, most): (Body, usize)) -> Result<Bytes, Problem> {
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Problem::media("plain"));
     }
@@ -158,14 +173,14 @@ async fn take(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
         .and_then(|length| length.to_str().ok());
     if length
         .and_then(|length| length.parse::<u64>().ok())
-        .is_some_and(|length| length > BODY_BYTES as u64)
+        .is_some_and(|length| length > most as u64)
     {
-        return Err(Problem::too_large(BODY_BYTES));
+        return Err(Problem::too_large(most));
     }
-    match tokio::time::timeout(BODY, to_bytes(body, BODY_BYTES)).await {
+    match tokio::time::timeout(BODY, to_bytes(body, most)).await {
         Err(_) => Err(Problem::too_slow()),
         Ok(Err(error)) => Err(match std::error::Error::source(&error) {
-            Some(source) if source.is::<http_body_util::LengthLimitError>() => Problem::too_large(BODY_BYTES),
+            Some(source) if source.is::<http_body_util::LengthLimitError>() => Problem::too_large(most),
             _ => Problem::bad("the body broke off"),
         }),
         Ok(Ok(bytes)) => Ok(bytes),

@@ -1,5 +1,6 @@
 //! The pages: one file each, with its handler, its view struct, and a template of the same name.
 
+pub mod admin;
 pub mod approval;
 pub mod approvals;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod runs;
 pub mod schedules;
 mod shared;
 pub mod sign_in;
+pub mod tokens;
 pub mod workers;
 
 use askama::Template;
@@ -42,6 +44,8 @@ pub fn routes() -> Vec<Route> {
         schedules::routes(),
         workers::routes(),
         ledger::routes(),
+        tokens::routes(),
+        admin::routes(),
     ];
     pages.into_iter().flatten().collect()
 }

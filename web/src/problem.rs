@@ -179,6 +179,10 @@ impl From<CommandError> for Problem {
                 let listed: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 Self::invalid(listed.join("; ")).with("problems", json!(problems))
             }
+            CommandError::Flows(found) => {
+                let listed: Vec<String> = found.iter().map(ToString::to_string).collect();
+                Self::invalid(listed.join("; ")).with("diagnostics", json!(found))
+            }
             CommandError::Invalid { why } => Self::invalid(why),
             CommandError::Decided { approval, .. } => {
                 conflict("already-decided", "Decided already").with("approval", json!(approval))

@@ -9,6 +9,9 @@ use tidegate_engine::command::Role;
 use crate::app::App;
 use crate::{api, assets, health, pages};
 
+/// Bytes of a body where a route does not say otherwise.
+const BODY_BYTES: usize = 256 * 1024;
+
 /// Who may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -30,6 +33,8 @@ pub struct Route {
     pub summary: &'static str,
     /// Statuses it answers with, beyond those that all share.
     pub answers: &'static [u16],
+    /// Bytes of its body, at most; 413 beyond.
+    pub bytes: usize,
     pub(crate) handler: MethodRouter<App>,
 }
 
@@ -46,6 +51,7 @@ impl Route {
             access: Access::Role(Role::Viewer),
             summary,
             answers: &[200],
+            bytes: BODY_BYTES,
             handler: on(MethodFilter::GET, handler),
         }
     }
@@ -90,6 +96,10 @@ impl Route {
             access: Access::Role(Role::Admin),
             ..self
         }
+    }
+
+    pub(crate) fn taking(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
     }
 
     pub(crate) fn answering(self, answers: &'static [u16]) -> Self {

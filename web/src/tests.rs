@@ -12,4 +12,5 @@ mod decisions;
 mod runs;
 mod safety;
 mod socket;
+mod tokens;
 mod watching;

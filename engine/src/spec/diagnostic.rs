@@ -1,6 +1,7 @@
 //! One problem of a flow file, and the list in which a check gathers them.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,16 @@ pub struct Diagnostic {
     pub message: String,
     /// The way out, where one is known.
     pub help: Option<String>,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{} {}", self.file, self.line, self.column, self.message)?;
+        match &self.help {
+            Some(help) => write!(f, "; {help}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Diagnostic {

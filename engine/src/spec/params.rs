@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use indexmap::IndexMap;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -100,14 +101,14 @@ fn unknown(flow: &Flow, name: &str) -> ParamProblem {
 
 /// Texts of a command line (`-p days=7`) as values of the declared types; unknown names stay texts, for [`resolve`] to name.
 /// Lists and objects are written as JSON.
-pub fn from_texts(flow: &Flow, given: &[(String, String)]) -> Result<Map<String, Value>, Vec<ParamProblem>> {
+pub fn from_texts(
+    declared: &IndexMap<String, ParamSpec>,
+    given: &[(String, String)],
+) -> Result<Map<String, Value>, Vec<ParamProblem>> {
     let mut values = Map::new();
     let mut problems = Vec::new();
     for (name, text) in given {
-        let kind = flow
-            .params
-            .get(name)
-            .map_or(&ParamKind::String, |spec| &spec.kind);
+        let kind = declared.get(name).map_or(&ParamKind::String, |spec| &spec.kind);
         match read(kind, text) {
             Some(value) if values.contains_key(name) => {
                 problems.push(ParamProblem::new(

@@ -174,7 +174,7 @@ fn params_get_defaults_and_every_misfit_is_told() {
         told(json!({"window_days": 7.5})),
         ["param `window_days` must be an integer, this is 7.5"]
     );
-    let cli = |text: &str| params::from_texts(&flow, &[("window_days".to_owned(), text.to_owned())]);
+    let cli = |text: &str| params::from_texts(&flow.params, &[("window_days".to_owned(), text.to_owned())]);
     assert_eq!(cli("7").unwrap()["window_days"], json!(7));
     assert_eq!(
         cli("x").unwrap_err()[0].to_string(),

@@ -8,6 +8,7 @@ use super::bell::{self, Rings};
 use super::{Result, Store, StoreError, pg};
 use crate::graph::Flow;
 use crate::id::VersionHash;
+use crate::view::FlowChange;
 
 /// A checked flow on its way into the store.
 #[derive(Debug, Clone)]
@@ -35,6 +36,17 @@ pub enum Applied {
     Unchanged,
 }
 
+impl Applied {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
 impl Store {
     /// Makes a version current, stores it when new, and keeps the flow's schedules in step.
     pub async fn apply_version(&self, version: NewVersion, now: Timestamp) -> Result<Applied> {
@@ -46,15 +58,52 @@ impl Store {
         .await
     }
 
-    /// Removes all flows but these, with their schedules. Answers the removed ones, by name.
-    pub async fn remove_flows_but(&self, keep: Vec<String>, now: Timestamp) -> Result<Vec<String>> {
+    /// Makes versions current, all or none; with `prune` all other flows are removed, with their schedules.
+    pub async fn apply_versions(
+        &self,
+        versions: Vec<NewVersion>,
+        prune: bool,
+        now: Timestamp,
+    ) -> Result<Vec<FlowChange>> {
         let store = self.clone();
         self.transact(move |conn| {
-            let (store, keep) = (store.clone(), keep.clone());
-            Box::pin(async move { remove_but(&store, conn, &keep, now).await })
+            let (store, versions) = (store.clone(), versions.clone());
+            Box::pin(async move { apply_all(&store, conn, (&versions, prune), now).await })
         })
         .await
     }
+}
+
+async fn apply_all(
+    store: &Store,
+    conn: &mut PgConnection,
+    (versions, prune): (&[NewVersion], bool),
+    now: Timestamp,
+) -> Result<Vec<FlowChange>> {
+    let names: Vec<String> = versions.iter().map(|new| new.flow.name.to_string()).collect();
+    // In the order in which everybody locks several.
+    sqlx::query("select 1 from flow where name = any($1) order by name for update")
+        .bind(&names)
+        .execute(&mut *conn)
+        .await?;
+    let mut changes = Vec::new();
+    for new in versions {
+        let applied = apply(store, conn, new, now).await?;
+        changes.push(FlowChange {
+            flow: new.flow.name.to_string(),
+            version: Some(new.hash.0.clone()),
+            change: applied.as_str().to_owned(),
+        });
+    }
+    if prune {
+        let removed = remove_but(store, conn, &names, now).await?;
+        changes.extend(removed.into_iter().map(|flow| FlowChange {
+            flow,
+            version: None,
+            change: "removed".to_owned(),
+        }));
+    }
+    Ok(changes)
 }
 
 async fn remove_but(

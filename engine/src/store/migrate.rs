@@ -74,6 +74,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "create_sub_runs",
         sql: include_str!("../../../migrations/0070_create_sub_runs.sql"),
     },
+    Migration {
+        number: 71,
+        name: "create_tokens",
+        sql: include_str!("../../../migrations/0071_create_tokens.sql"),
+    },
 ];
 
 /// One step of the schema.

@@ -227,7 +227,7 @@ async fn regrant(
 }
 
 /// What an administrator did to a person.
-fn act(kind: &str, by: &Actor, body: Value) -> Entry {
+pub(super) fn act(kind: &str, by: &Actor, body: Value) -> Entry {
     Entry {
         kind: kind.to_owned(),
         actor: by.name.clone(),
@@ -248,22 +248,22 @@ async fn hashed(password: String) -> Result<String> {
 }
 
 /// A name that nobody mistakes for a program's (`system`, `os:root`) or for a word of a flow file (`role:approver`).
-fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | '+');
     let starts = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     if starts && name.len() <= 63 && name.chars().all(fits) && name != "system" {
         return Ok(());
     }
     Err(refused(format!(
-        "{name:?} is no name for a person: 1 to 63 ASCII letters, digits, `-`, `_`, `.`, `@`, `+`, the first a letter or digit; not `system`"
+        "{name:?} is no name for a person or service: 1 to 63 ASCII letters, digits, `-`, `_`, `.`, `@`, `+`, the first a letter or digit; not `system`"
     )))
 }
 
-fn refused(why: String) -> StoreError {
+pub(super) fn refused(why: String) -> StoreError {
     StoreError::Refused { why }
 }
 
-fn words(roles: &[Role]) -> Vec<String> {
+pub(super) fn words(roles: &[Role]) -> Vec<String> {
     let unique: BTreeSet<Role> = roles.iter().copied().collect();
     unique.iter().map(|role| role.as_str().to_owned()).collect()
 }

@@ -25,7 +25,7 @@ const SESSION: Duration = Duration::from_secs(12 * 3600);
 /// How long a session lasts however much it is used.
 const SESSION_MOST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A use of a session is noted when the last note is older than this.
-const NOTED: Duration = Duration::from_secs(60);
+pub(super) const NOTED: Duration = Duration::from_secs(60);
 /// Sign-ins that may fail in a row before each has to wait.
 const FREE_TRIES: i32 = 5;
 
@@ -193,15 +193,15 @@ pub(super) async fn forget_tries(conn: &mut PgConnection, name: &str) -> Result<
     Ok(())
 }
 
-fn later(at: Timestamp, by: Duration) -> Timestamp {
+pub(super) fn later(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 /// 32 random bytes as text.
-fn secret() -> String {
+pub(super) fn secret() -> String {
     URL_SAFE_NO_PAD.encode(clock::random_bytes::<32>())
 }
 
-fn sha256(text: &str) -> String {
+pub(super) fn sha256(text: &str) -> String {
     hex::encode(Sha256::digest(text))
 }

@@ -1,10 +1,13 @@
 //! Flows and their schedules.
 
+use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::RunSummary;
+use crate::gate::Gate;
+use crate::graph::{Flow, ParamSpec, ScheduleSpec, Task};
 
 /// A flow as lists show it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +28,71 @@ pub struct FlowSummary {
     pub schedules: Vec<Schedule>,
     /// Its newest runs, newest first, at most 20.
     pub recent: Vec<RunSummary>,
+}
+
+/// A flow with what a run of it needs and does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FlowDetail {
+    /// What lists show.
+    #[serde(flatten)]
+    pub summary: FlowSummary,
+    /// What a run may be given.
+    pub params: IndexMap<String, ParamSpec>,
+    /// Its schedules as its file declares them.
+    #[serde(default)]
+    pub schedule: Vec<ScheduleSpec>,
+    /// Its tasks, in the order of the file.
+    pub tasks: Vec<TaskDetail>,
+}
+
+/// A task of a flow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskDetail {
+    /// Name.
+    pub name: String,
+    /// Plugin.
+    pub uses: String,
+    /// One line for people.
+    pub description: Option<String>,
+    /// Names of the tasks it needs.
+    pub needs: Vec<String>,
+    /// What must hold before it runs.
+    pub gate: Option<Gate>,
+}
+
+impl FlowDetail {
+    /// Of a flow's current version.
+    pub fn new(summary: FlowSummary, flow: &Flow) -> Self {
+        let name = |task: &Task| task.name.to_string();
+        let detail = |task: &Task| TaskDetail {
+            name: name(task),
+            uses: task.uses.clone(),
+            description: task.description.clone(),
+            needs: task
+                .needs
+                .iter()
+                .map(|&need| name(flow.graph.task(need)))
+                .collect(),
+            gate: task.gate.clone(),
+        };
+        Self {
+            params: flow.params.clone(),
+            schedule: flow.schedules.clone(),
+            tasks: flow.graph.tasks().iter().map(detail).collect(),
+            summary,
+        }
+    }
+}
+
+/// What applying did to a flow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowChange {
+    /// Its name.
+    pub flow: String,
+    /// Hash of the version that is current now; `null` when it was removed.
+    pub version: Option<String>,
+    /// `created`, `changed`, `unchanged`, `removed`.
+    pub change: String,
 }
 
 /// A schedule and where it stands.

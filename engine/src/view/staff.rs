@@ -90,3 +90,30 @@ pub struct Secret {
     /// Who set it last.
     pub updated_by: String,
 }
+
+/// A program's credential, without what it opens doors with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Token {
+    /// What it is revoked by.
+    pub id: Uuid,
+    /// What it is for.
+    pub name: String,
+    /// Whom it acts as: a person, or `service:NAME`.
+    pub owner: String,
+    /// Grants, as far as its owner still has them.
+    pub roles: Vec<String>,
+    /// `valid`, `expired` or `revoked`.
+    pub state: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Who made it.
+    pub created_by: String,
+    /// Until when it is good.
+    pub expires_at: Timestamp,
+    /// When it was last used, to the minute.
+    pub used_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// By whom.
+    pub revoked_by: Option<String>,
+}

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::Emergency;
+
 /// Why a run, and each of its unfinished task runs, is where it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct Why {
@@ -15,6 +17,9 @@ pub struct Why {
     pub state: String,
     /// What the run itself waits for; `null` when its task runs tell.
     pub sentence: Option<String>,
+    /// What makes the run an emergency, while it waits for its start.
+    #[serde(default)]
+    pub emergency: Option<Emergency>,
     /// Its task runs that are not over, in the order of the flow file.
     pub tasks: Vec<Obstacle>,
 }

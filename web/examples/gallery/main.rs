@@ -18,8 +18,8 @@ use axum::routing::get;
 use tidegate_engine::command::{Actor, Role};
 use tidegate_engine::view::Page;
 use tidegate_web::pages::{
-    self, Frame, approval, approvals, error, flow, flows, ledger, model, models, overview, run, runs,
-    schedules, sign_in, workers,
+    self, Frame, admin, approval, approvals, error, flow, flows, ledger, model, models, overview, run, runs,
+    schedules, sign_in, tokens, workers,
 };
 use tidegate_web::{Problem, Visitor};
 
@@ -140,6 +140,40 @@ const PAGES: &[Entry] = &[
     }),
     ("workers", || {
         ok(&workers::Workers::new(&shelf::workers(), frame("/workers")))
+    }),
+    ("admin", || {
+        let mut visitor = anna();
+        visitor.actor.roles.insert(Role::Admin);
+        ok(&admin::Admin::new(
+            &shelf::admin(),
+            Frame::of(&visitor, ("/admin", 2), views::now()),
+        ))
+    }),
+    ("admin-empty", || {
+        ok(&admin::Admin::new(
+            &admin::Facts::default(),
+            empty_frame("/admin"),
+        ))
+    }),
+    ("tokens", || {
+        ok(&tokens::Tokens::new(
+            &shelf::tokens(),
+            tokens::Sent::default(),
+            (&anna(), frame("/tokens")),
+        ))
+    }),
+    ("tokens-made", || {
+        let mut visitor = anna();
+        visitor.actor.roles.insert(Role::Admin);
+        let sent = tokens::Sent {
+            made: Some(("nightly retrain".to_owned(), format!("tg_{}", "Zk3xR9".repeat(8)))),
+            ..tokens::Sent::default()
+        };
+        ok(&tokens::Tokens::new(
+            &shelf::tokens(),
+            sent,
+            (&visitor, frame("/tokens")),
+        ))
     }),
     ("ledger", || {
         ok(&ledger::Ledger::new(

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tidegate_engine::graph::Flow;
 use tidegate_engine::spec::params::ParamProblem;
 use tidegate_engine::view::{
-    AliasMove, FlowSummary, LedgerEntry, LedgerReport, Model, ModelVersion, Schedule, Worker,
+    AliasMove, FlowSummary, LedgerEntry, LedgerReport, Model, ModelVersion, Schedule, Token, Worker,
 };
 use tidegate_web::pages::{flow, model, overview};
 
@@ -128,6 +128,73 @@ pub fn workers() -> Vec<Worker> {
         worker(1, "trainer-1:2211", (3, 2), (false, true)),
         worker(2, "trainer-2:1880", (0, 900), (false, false)),
         worker(3, "trainer-0:77", (0, 5000), (true, false)),
+    ]
+}
+
+pub fn admin() -> tidegate_web::pages::admin::Facts {
+    let person = |name: &str, roles: &[&str], account: Option<&str>, gone: bool| {
+        of(
+            json!({"name": name, "roles": roles, "os_user": account, "created_at": before(8_000_000),
+        "disabled_at": gone.then(|| before(90_000))}),
+        )
+    };
+    let freeze = |n: u128, flow: Option<&str>, active: bool, reason: &str| {
+        let from = if active { 3600 } else { -400_000 };
+        of(
+            json!({"id": id(n), "flow": flow, "from_at": before(from), "until_at": before(from - 86_400), "reason": reason,
+        "created_by": "ada", "created_at": before(7200), "ended_at": null, "ended_by": null, "active": active}),
+        )
+    };
+    let holder = json!({"run": id(0), "flow": "train-ranking-model", "task": "train", "since": before(840)});
+    let pool = |name: &str, size: u32, holders: Vec<Value>, waiting: i64| {
+        of(
+            json!({"name": name, "size": size, "holders": holders, "waiting": waiting, "updated_at": before(900_000), "updated_by": "os:root"}),
+        )
+    };
+    let secret = |name: &str| {
+        of(
+            json!({"name": name, "key": "k", "created_at": before(9_000_000), "updated_at": before(90_000), "updated_by": "ada"}),
+        )
+    };
+    tidegate_web::pages::admin::Facts {
+        people: vec![
+            person("ada", &["admin"], Some("root"), false),
+            person("anna", &["operator", "approver"], None, false),
+            person("otto", &["operator"], None, true),
+        ],
+        tokens: tokens(),
+        pools: vec![
+            pool("training", 2, vec![holder], 3),
+            pool("warehouse", 8, vec![], 0),
+        ],
+        freezes: vec![
+            freeze(1, None, true, "quarter's end: the numbers must not move"),
+            freeze(
+                2,
+                Some("train-retrieval-model"),
+                false,
+                "the catalogue is rebuilt",
+            ),
+        ],
+        secrets: vec![secret("status_token"), secret("warehouse_password")],
+        workers: workers(),
+    }
+}
+
+pub fn tokens() -> Vec<Token> {
+    let token = |n: u128, (name, owner, role): (&str, &str, &str), state: &str| {
+        of(
+            json!({"id": id(n), "name": name, "owner": owner, "roles": [role], "state": state, "created_at": before(900_000),
+        "created_by": "anna", "expires_at": before(if state == "expired" { 400_000 } else { -6_000_000 }),
+        "used_at": (n == 1).then(|| before(75)), "revoked_at": (state == "revoked").then(|| before(7000)),
+        "revoked_by": (state == "revoked").then_some("anna")}),
+        )
+    };
+    vec![
+        token(1, ("laptop", "anna", "approver"), "valid"),
+        token(2, ("GitHub: apply on main", "service:ci", "admin"), "valid"),
+        token(3, ("an old notebook", "anna", "operator"), "expired"),
+        token(4, ("left on a train", "anna", "operator"), "revoked"),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use tidegate_engine::view::{Approval, LogLine, MetricSeries, Run, RunSummary, TaskRun};
+use tidegate_engine::view::{Approval, LogLine, MetricSeries, Obstacle, Run, RunSummary, TaskRun, Why};
 use tidegate_web::pages::run;
 use uuid::Uuid;
 
@@ -198,6 +198,7 @@ fn facts(summary: RunSummary, tasks: Vec<TaskRun>) -> run::Facts {
             params: json!({"window_days": 30}),
             tasks,
         },
+        why: Why::default(),
         metrics: vec![
             curve("loss", |x| 0.2 + 0.9 / (1.0 + x / 12.0) + (x * 1.7).sin() * 0.008),
             curve("ndcg_at_10", |x| 0.39 - 0.12 / (1.0 + x / 9.0)),
@@ -249,6 +250,37 @@ pub fn failed_run() -> run::Facts {
     let mut failed = facts(summary(0, "train-ranking-model", "failed", 80), tasks);
     failed.metrics.clear();
     failed
+}
+
+fn obstacles() -> Vec<Obstacle> {
+    let wait = |task: &str, waits_for: &str, sentence: &str, until: Option<Timestamp>| Obstacle {
+        task: task.to_owned(),
+        state: "ready".to_owned(),
+        waits_for: waits_for.to_owned(),
+        sentence: sentence.to_owned(),
+        until,
+    };
+    vec![
+        wait("train-large", "attempt", "runs on gpu-2:4113", None),
+        wait(
+            "train-wide",
+            "retry",
+            "tries again after a failure",
+            Some(before(-40)),
+        ),
+        wait(
+            "evaluate-small",
+            "pool",
+            "waits for a slot of the pool `training`: 2 of 2 are held",
+            None,
+        ),
+        wait(
+            "choose",
+            "needs",
+            "waits for evaluate-small, evaluate-large, evaluate-wide",
+            None,
+        ),
+    ]
 }
 
 pub fn wide_run() -> run::Facts {
@@ -317,6 +349,7 @@ pub fn wide_run() -> run::Facts {
         (0..14).map(make).collect(),
     );
     wide.metrics.clear();
+    wide.why.tasks = obstacles();
     wide
 }
 

@@ -8,7 +8,7 @@ use tidegate_engine::command;
 use tidegate_engine::view::{Approval, Page};
 use uuid::Uuid;
 
-use super::{Asked, Body, approval_id, limit, read_json};
+use super::{Asked, Body, approval_id, limit, read_json, run_id};
 use crate::app::App;
 use crate::guard::Visitor;
 use crate::problem::Problem;
@@ -23,6 +23,12 @@ pub fn routes() -> Vec<Route> {
         )
         .answering(&[200, 400]),
         Route::get("/api/v1/approvals/{id}", "An approval with its evidence", show).answering(&[200, 404]),
+        Route::get(
+            "/api/v1/runs/{id}/tasks/{task}/approval",
+            "The newest approval that a task of a run asked for",
+            of_task,
+        )
+        .answering(&[200, 404]),
         // Who is asked stands in the flow; a person may be asked by name.
         Route::post(
             "/api/v1/approvals/{id}/decision",
@@ -56,6 +62,16 @@ async fn list(State(app): State<App>, Asked(which): Asked<Which>) -> Result<Body
 async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Body<Approval>, Problem> {
     let found = app.store.approval(approval_id(&id)?).await?;
     found.map(Body).ok_or_else(|| Problem::not_found("approval", &id))
+}
+
+async fn of_task(
+    State(app): State<App>,
+    Path((id, task)): Path<(String, String)>,
+) -> Result<Body<Approval>, Problem> {
+    let found = app.store.approval_of(run_id(&id)?, &task).await?;
+    found
+        .map(Body)
+        .ok_or_else(|| Problem::not_found("approval of task", &task))
 }
 
 async fn decide(

@@ -2,10 +2,8 @@
 
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use tidegate_engine::graph::{Flow, Task};
 use tidegate_engine::view::{
-    AliasMove, FlowSummary, LedgerEntry, LedgerReport, Model, ModelVersion, Page, Schedule,
+    AliasMove, FlowDetail, FlowSummary, LedgerEntry, LedgerReport, Model, ModelVersion, Page, Schedule,
 };
 use tidegate_engine::{clock, command};
 
@@ -58,39 +56,10 @@ async fn flows(State(app): State<App>) -> Result<Body<Page<FlowSummary>>, Proble
     Ok(whole(app.store.flows(clock::now()).await?))
 }
 
-/// A flow with what a run of it needs and does.
-#[derive(Serialize)]
-struct FlowBody {
-    #[serde(flatten)]
-    summary: FlowSummary,
-    params: Value,
-    tasks: Vec<Value>,
-}
-
-async fn flow(State(app): State<App>, Path(name): Path<String>) -> Result<Body<FlowBody>, Problem> {
+async fn flow(State(app): State<App>, Path(name): Path<String>) -> Result<Body<FlowDetail>, Problem> {
     let found = app.store.flow(&name, clock::now()).await?;
     let (summary, flow) = found.ok_or_else(|| Problem::not_found("flow", &name))?;
-    Ok(Body(FlowBody {
-        params: json!(flow.params),
-        tasks: flow
-            .graph
-            .tasks()
-            .iter()
-            .map(|task| task_body(&flow, task))
-            .collect(),
-        summary,
-    }))
-}
-
-fn task_body(flow: &Flow, task: &Task) -> Value {
-    let needs = task.needs.iter().map(|&need| flow.graph.task(need).name.as_str());
-    json!({
-        "name": task.name,
-        "uses": task.uses,
-        "description": task.description,
-        "needs": needs.collect::<Vec<_>>(),
-        "gate": task.gate,
-    })
+    Ok(Body(FlowDetail::new(summary, &flow)))
 }
 
 async fn schedules(State(app): State<App>) -> Result<Body<Page<Schedule>>, Problem> {

@@ -8,7 +8,7 @@ use tidegate_engine::store::freezes::NewFreeze;
 use tidegate_engine::view::{Freeze, Page, Run};
 use tidegate_engine::{clock, command};
 
-use super::{Body, read_json, run_id};
+use super::{Asked, Body, read_json, run_id};
 use crate::app::App;
 use crate::guard::Visitor;
 use crate::problem::Problem;
@@ -16,7 +16,11 @@ use crate::route::Route;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::get("/api/v1/freezes", "Freeze windows that are on or to come", list),
+        Route::get(
+            "/api/v1/freezes",
+            "Freeze windows that are on or to come; with `all` those that are over, too",
+            list,
+        ),
         Route::post("/api/v1/freezes", "Makes a freeze window", add).answering(&[200, 404, 422]),
         Route::post(
             "/api/v1/freezes/{id}/end",
@@ -34,8 +38,20 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-async fn list(State(app): State<App>) -> Result<Body<Page<Freeze>>, Problem> {
-    let items = app.store.freezes(false).await?;
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    /// Also those that are over.
+    #[serde(default)]
+    all: bool,
+}
+
+async fn list(State(app): State<App>, Asked(which): Asked<Which>) -> Result<Body<Page<Freeze>>, Problem> {
+    freezes(&app, which.all).await
+}
+
+async fn freezes(app: &App, past_too: bool) -> Result<Body<Page<Freeze>>, Problem> {
+    let items = app.store.freezes(past_too).await?;
     Ok(Body(Page { items, next: None }))
 }
 
@@ -69,7 +85,7 @@ async fn end(
 ) -> Result<Body<Page<Freeze>>, Problem> {
     let freeze = id.parse().map_err(|_| Problem::not_found("freeze", &id))?;
     command::end_freeze(&app.store, &visitor.actor, freeze, clock::now()).await?;
-    list(State(app)).await
+    freezes(&app, false).await
 }
 
 async fn confirm(

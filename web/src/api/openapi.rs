@@ -85,13 +85,15 @@ fn parameters(entry: &Route) -> Vec<Value> {
         "/api/v1/runs" => &["flow", "state", "since", "cursor", "limit"],
         "/api/v1/approvals" => &["state", "cursor", "limit"],
         "/api/v1/ledger" => &["cursor", "limit"],
+        "/api/v1/freezes" => &["all"],
         "/api/v1/runs/{id}/events" => &["after"],
         "/api/v1/runs/{id}/tasks/{task}/items" => &["cursor", "limit"],
         "/api/v1/runs/{id}/logs" => &["task", "cursor"],
         _ => &[],
     };
     all.extend(query.iter().map(|name| parameter(name, "query", false)));
-    let makes_a_run = entry.method == Method::POST && entry.answers.contains(&201);
+    let makes_a_run =
+        entry.method == Method::POST && entry.answers.contains(&201) && entry.path.contains("run");
     if makes_a_run {
         all.push(parameter("Idempotency-Key", "header", false));
     }
@@ -102,6 +104,8 @@ fn body(entry: &Route) -> Option<Value> {
     let name = match (entry.method.as_str(), entry.path) {
         ("POST", "/api/v1/flows/{flow}/runs") => "RunRequest",
         ("POST", "/api/v1/runs/{id}/retry") => "RetryRequest",
+        ("POST", "/api/v1/flows") => "Submission",
+        ("POST", "/api/v1/tokens") => "TokenRequest",
         ("POST", "/api/v1/approvals/{id}/decision") => "Decision",
         ("POST", "/api/v1/pools/{name}") => "PoolSize",
         ("POST", "/api/v1/freezes") => "NewFreeze",
@@ -112,6 +116,49 @@ fn body(entry: &Route) -> Option<Value> {
 }
 
 fn schemas() -> Value {
+    let mut all = schemas_of_runs();
+    if let (Value::Object(all), Value::Object(more)) = (&mut all, schemas_of_admins()) {
+        all.extend(more);
+    }
+    all
+}
+
+fn schemas_of_admins() -> Value {
+    json!({
+        "Submission": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["flows"],
+            "properties": {
+                "flows": {"type": "array", "minItems": 1, "items": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["path", "source"],
+                    "properties": {
+                        "path": {"type": "string"},
+                        "source": {"type": "string"},
+                        "files": {"type": "object", "additionalProperties": {"type": "string"}},
+                    },
+                }},
+                "variables": {"type": "object", "additionalProperties": {"type": "string"}},
+                "prune": {"type": "boolean", "default": false},
+            },
+        },
+        "TokenRequest": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["name", "roles"],
+            "properties": {
+                "name": {"type": "string", "maxLength": 100},
+                "service": {"type": ["string", "null"]},
+                "roles": {"type": "array", "minItems": 1, "items": {"enum": ["viewer", "operator", "approver", "admin"]}},
+                "expires": {"type": "string", "default": "90d"},
+            },
+        },
+    })
+}
+
+fn schemas_of_runs() -> Value {
     json!({
         "Problem": {
             "type": "object",

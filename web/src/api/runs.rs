@@ -10,7 +10,7 @@ use serde_json::json;
 use tidegate_engine::clock;
 use tidegate_engine::command::{self, Request, RetryRequest, Triggered};
 use tidegate_engine::store::read::{CursorError, LogCursor, RunFilter};
-use tidegate_engine::view::{Page, Run, RunSummary, TaskRun, Why};
+use tidegate_engine::view::{FlowDetail, Page, Run, RunSummary, TaskRun, Why};
 use uuid::Uuid;
 
 use super::{Asked, Body, idempotency_key, limit, read_json, run_id, stream};
@@ -31,7 +31,18 @@ pub fn routes() -> Vec<Route> {
         )
         .answering(&[201, 200, 404, 409, 422]),
         Route::get("/api/v1/runs", "Runs, newest first", list).answering(&[200, 400]),
-        Route::get("/api/v1/runs/{id}", "A run with its task runs", show).answering(&[200, 404]),
+        Route::get(
+            "/api/v1/runs/{id}",
+            "A run with its task runs; by its id, the beginning or end of it, or `last`",
+            show,
+        )
+        .answering(&[200, 404]),
+        Route::get(
+            "/api/v1/runs/{id}/flow",
+            "The flow as this run has it, with its params and tasks",
+            flow,
+        )
+        .answering(&[200, 404]),
         Route::get(
             "/api/v1/runs/{id}/why",
             "What the run and each of its unfinished tasks wait for",
@@ -155,8 +166,15 @@ async fn found(app: &App, id: &str) -> Result<Run, Problem> {
     run.ok_or_else(|| Problem::not_found("run", id))
 }
 
-async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Body<Run>, Problem> {
-    Ok(Body(found(&app, &id).await?))
+/// The one reading that takes what people type: an id, the beginning or end of one, `last`.
+async fn show(State(app): State<App>, Path(word): Path<String>) -> Result<Body<Run>, Problem> {
+    let run = app.store.run_called(&word, clock::now()).await?;
+    Ok(Body(run))
+}
+
+async fn flow(State(app): State<App>, Path(id): Path<String>) -> Result<Body<FlowDetail>, Problem> {
+    let found = app.store.flow_detail_of_run(run_id(&id)?, clock::now()).await?;
+    found.map(Body).ok_or_else(|| Problem::not_found("run", &id))
 }
 
 async fn why(State(app): State<App>, Path(id): Path<String>) -> Result<Body<Why>, Problem> {

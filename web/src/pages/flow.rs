@@ -192,7 +192,7 @@ async fn trigger(
         .collect();
     // The form's own key: a second click on it is the same request.
     let key = crate::guard::field(&body, "key");
-    let (problems, notice, status) = match from_texts(&flow, &texts) {
+    let (problems, notice, status) = match from_texts(&flow.params, &texts) {
         Err(problems) => (problems, None, StatusCode::UNPROCESSABLE_ENTITY),
         Ok(params) => {
             let asked = (

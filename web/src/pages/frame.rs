@@ -21,6 +21,9 @@ const PLACES: [(&str, &str); 8] = [
     ("/ledger", "Ledger"),
 ];
 
+/// Where only administrators go.
+const ADMIN: (&str, &str) = ("/admin", "Admin");
+
 /// What stands around a page.
 #[derive(Debug, Clone)]
 pub struct Frame {
@@ -72,7 +75,7 @@ impl Frame {
             roles: roles.join(", "),
             csrf: visitor.csrf.clone(),
             waiting,
-            places: places(here),
+            places: places(here, visitor.actor.has(Role::Admin)),
             operates: visitor.actor.has(Role::Operator),
             assets: &assets::VERSION,
             now,
@@ -102,11 +105,12 @@ impl Frame {
     }
 }
 
-fn places(here: &str) -> Vec<Place> {
+fn places(here: &str, admin: bool) -> Vec<Place> {
     let place = |&(path, word): &(&'static str, &'static str)| Place {
         path,
         word,
         here: path == here,
     };
-    PLACES.iter().map(place).collect()
+    let own = admin.then_some(&ADMIN);
+    PLACES.iter().chain(own).map(place).collect()
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tidegate_engine::clock;
 use tidegate_engine::command;
-use tidegate_engine::view::{LogLine, MetricSeries, Notice, Run, TaskRun};
+use tidegate_engine::view::{LogLine, MetricSeries, Notice, Obstacle, Run, TaskRun, Why};
 use uuid::Uuid;
 
 use super::readable::{self, Row};
@@ -43,6 +43,8 @@ pub fn routes() -> Vec<Route> {
 pub struct Facts {
     /// The run.
     pub run: Run,
+    /// What it and its unfinished task runs wait for.
+    pub why: Why,
     /// Series its tasks recorded.
     pub metrics: Vec<MetricSeries>,
     /// The newest lines of its logs.
@@ -71,6 +73,9 @@ pub struct RunPage {
     graph: Drawn,
     tasks: Vec<TaskRow>,
     asks: Vec<Ask>,
+    /// What the run itself waits for.
+    held: Option<String>,
+    waits: Vec<WaitRow>,
     untold: Vec<String>,
     lines: Vec<LineRow>,
     names: Vec<String>,
@@ -95,6 +100,23 @@ struct Above {
 struct Ask {
     id: Uuid,
     task: String,
+}
+
+/// A task run that is not over, and why not.
+struct WaitRow {
+    task: String,
+    sentence: String,
+    until: Option<Moment>,
+}
+
+impl WaitRow {
+    fn new(wait: &Obstacle, frame: &Frame) -> Self {
+        Self {
+            task: wait.task.clone(),
+            sentence: wait.sentence.clone(),
+            until: wait.until.as_ref().map(|at| frame.moment(at)),
+        }
+    }
 }
 
 impl RunPage {
@@ -133,6 +155,13 @@ impl RunPage {
                 .map(|task| TaskRow::new(task, (&facts, window), &frame))
                 .collect(),
             asks: asks(run),
+            held: facts.why.sentence.clone().filter(|_| !over),
+            waits: facts
+                .why
+                .tasks
+                .iter()
+                .map(|wait| WaitRow::new(wait, &frame))
+                .collect(),
             lines: facts.lines.iter().map(LineRow::new).collect(),
             names: run
                 .tasks
@@ -212,6 +241,7 @@ async fn show(
     let (lines, cut) = lines::newest(&app.store, run_id, task.as_deref()).await?;
     let facts = Facts {
         metrics: app.store.metrics(run_id).await?,
+        why: app.store.why(&run).await?,
         run,
         lines,
         task,

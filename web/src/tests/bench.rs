@@ -184,7 +184,11 @@ impl Bench {
             Arc::new(Notify::new()),
             stop.clone(),
         ));
-        let app = App::new(config, Services { store: store.clone() }, stop.clone());
+        let services = Services {
+            store: store.clone(),
+            registry: Registry::default().with(Give),
+        };
+        let app = App::new(config, services, stop.clone());
         Self {
             router: router(app),
             store,

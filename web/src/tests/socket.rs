@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tidegate_engine::clock;
+use tidegate_engine::plugin::Registry;
 use tidegate_engine::store::Store;
 use tidegate_test_fixtures::postgres;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,7 +32,10 @@ async fn slow_clients_are_hung_up_on_while_others_are_served() {
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     let serving = tokio::spawn(serve(
         Config::default(),
-        Services { store },
+        Services {
+            store,
+            registry: Registry::default(),
+        },
         listener,
         stop.clone(),
     ));
@@ -73,7 +77,10 @@ async fn a_million_header_fields_are_refused() {
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     let serving = tokio::spawn(serve(
         Config::default(),
-        Services { store },
+        Services {
+            store,
+            registry: Registry::default(),
+        },
         listener,
         stop.clone(),
     ));

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use tidegate_engine::clock;
+use tidegate_engine::plugin::Registry;
 use tidegate_engine::store::Store;
 use tidegate_test_fixtures::postgres::Cluster;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +39,14 @@ async fn numbers_say_what_waits() {
 async fn a_database_that_is_away_is_said_to_be() {
     let mut cluster = Cluster::start();
     let store = Store::connect(&cluster.url("postgres"), 2).await.unwrap();
-    let app = App::new(Config::default(), Services { store }, CancellationToken::new());
+    let app = App::new(
+        Config::default(),
+        Services {
+            store,
+            registry: Registry::default(),
+        },
+        CancellationToken::new(),
+    );
     let router = router(app);
     cluster.kill();
     let ask = async |path: &str| {

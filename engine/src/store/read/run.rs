@@ -11,7 +11,7 @@ use super::runs::{COLUMNS, summary};
 use super::{items, json, sub_runs};
 use crate::graph::Flow;
 use crate::id::{RunId, TaskIdx, VersionHash};
-use crate::view::{Artifact, Event, GateResult, MetricSeries, Run, SubRun, TaskRun, Wait};
+use crate::view::{Artifact, Event, FlowDetail, GateResult, MetricSeries, Run, SubRun, TaskRun, Wait};
 
 /// What belongs to task runs beside their rows, by position.
 #[derive(Default)]
@@ -135,6 +135,15 @@ impl Store {
     pub async fn flow_of_run(&self, run: RunId) -> Result<Option<std::sync::Arc<Flow>>> {
         let mut conn = self.pool().acquire().await?;
         self.flow_of(&mut conn, run).await
+    }
+
+    /// The same with what lists show of the flow; `None`: no such run, or its flow was removed.
+    pub async fn flow_detail_of_run(&self, run: RunId, now: Timestamp) -> Result<Option<FlowDetail>> {
+        let Some(flow) = self.flow_of_run(run).await? else {
+            return Ok(None);
+        };
+        let known = self.flow(flow.name.as_str(), now).await?;
+        Ok(known.map(|(summary, _)| FlowDetail::new(summary, &flow)))
     }
 
     /// The sealed flow that a run is pinned to; `None`: no such run.

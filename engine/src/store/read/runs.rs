@@ -9,7 +9,7 @@ use super::super::{Result, Store, StoreError, instant, maybe_instant, pg};
 use super::{bounded, page, sub_runs};
 use crate::graph::Flow;
 use crate::id::{RunId, VersionHash};
-use crate::view::{Page, RunSummary};
+use crate::view::{Page, Run, RunSummary};
 
 /// Which runs a list shows.
 #[derive(Debug, Clone, Default)]
@@ -102,6 +102,23 @@ impl Store {
                 name: text.to_owned(),
             }),
         }
+    }
+
+    /// The run that people mean by what they type: as [`Store::find_run`], or `last`.
+    pub async fn run_called(&self, text: &str, now: Timestamp) -> Result<Run> {
+        let missing = |name: &str| StoreError::NotFound {
+            what: "run",
+            name: name.to_owned(),
+        };
+        let id = if text == "last" {
+            let newest: Option<Uuid> = sqlx::query_scalar("select id from run order by id desc limit 1")
+                .fetch_optional(self.pool())
+                .await?;
+            RunId(newest.ok_or_else(|| missing(text))?)
+        } else {
+            self.find_run(text).await?
+        };
+        self.run(id, now).await?.ok_or_else(|| missing(text))
     }
 
     /// Rows of [`COLUMNS`] as summaries.

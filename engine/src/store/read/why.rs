@@ -33,6 +33,7 @@ impl Store {
             flow: summary.flow.clone(),
             state: summary.state.clone(),
             sentence: facts.of_run(run),
+            emergency: facts.emergency.clone(),
             tasks: open.map(|task| facts.of_task(run, task)).collect(),
         })
     }
