@@ -1,11 +1,9 @@
-//! Where the verbs work: on a database, as an account of the operating system.
-//!
-//! A client of the API comes with tokens; until then `TIDEGATE_URL` is refused rather than ignored.
+//! A database to work on, as an account of the operating system. `desk.rs` stands before it, and before a server.
 
 use std::path::Path;
 use std::time::Duration;
 
-use tidegate_engine::command::Actor;
+use tidegate_engine::command::{Actor, CommandError};
 use tidegate_engine::embedded;
 use tidegate_engine::store::Store;
 use tidegate_engine::store::migrate::Standing;
@@ -19,6 +17,7 @@ const CONNECTIONS: u32 = 2;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A database and who works on it.
+#[derive(Clone)]
 pub struct Backend {
     /// The database.
     pub store: Store,
@@ -39,6 +38,19 @@ impl Backend {
         let actor = store.actor_of_account(&account()).await?;
         Ok(Self { store, actor })
     }
+
+    /// A refused decision. An account that is no person cannot decide; the way out is to map it to one.
+    pub fn explain(&self, error: CommandError) -> Failure {
+        let no_person = matches!(error, CommandError::Forbidden { .. }) && !self.actor.is_person;
+        let failure = Failure::from(error);
+        if !no_person {
+            return failure;
+        }
+        let account = self.actor.name.trim_start_matches("os:");
+        failure.help(format!(
+            "decide in the browser, or let a person act through this account: tidegate user add NAME --role approver --os-user {account}"
+        ))
+    }
 }
 
 /// Connects, for at most [`PATIENCE`].
@@ -58,15 +70,15 @@ pub async fn connect(url: &str, connections: u32) -> Result<Store, Failure> {
     }
 }
 
-/// Fails when somebody expects to be a client of a server.
+/// Fails where somebody expects to work through a server, for what is done beside the database only.
 pub fn refuse_server(config: &Config) -> Result<(), Failure> {
-    let Some(server) = &config.server else {
+    if config.server.is_none() {
         return Ok(());
-    };
-    Err(Failure::usage(format!(
-        "TIDEGATE_URL is {server}, but this version cannot be a client of a server yet"
-    ))
-    .help("unset TIDEGATE_URL, and set DATABASE_URL or work beside `tidegate dev`"))
+    }
+    Err(
+        Failure::usage("this works beside the database, not through a server, and TIDEGATE_URL is set")
+            .help("unset TIDEGATE_URL (env -u TIDEGATE_URL tidegate …), and set DATABASE_URL or work in the home of `tidegate dev`"),
+    )
 }
 
 fn nothing_runs(home: &Path) -> Failure {

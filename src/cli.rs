@@ -27,6 +27,7 @@ mod serve;
 mod show;
 mod stop;
 mod target;
+mod token;
 mod user;
 mod why;
 
@@ -38,8 +39,11 @@ use tidegate_engine::view::Page;
 
 use crate::backend::Backend;
 use crate::config::{Config, Environment};
+use crate::desk::Desk;
 use crate::failure::{Failure, code};
 use crate::term::{Term, say};
+
+pub use target::Ready;
 
 /// A workflow engine for ML teams: flows in TOML, tasks in Rust, promotions behind gates.
 #[derive(Debug, Parser)]
@@ -50,11 +54,12 @@ struct Arguments {
 }
 
 const AFTER: &str = "\
-A RUN is an id, its beginning or its end, or `last`. Without DATABASE_URL the
-verbs work on what runs in TIDEGATE_HOME (default .tidegate).
+A RUN is an id, its beginning or its end, or `last`. With TIDEGATE_URL and
+TIDEGATE_TOKEN the verbs go through that server; else they work on DATABASE_URL,
+or on what runs in TIDEGATE_HOME (default .tidegate).
 
 Exit codes: 0 done · 1 run failed · 2 usage, or a flow file that does not check ·
-3 rejected · 4 cancelled · 5 database out of reach · 6 refused · 124 --timeout
+3 rejected · 4 cancelled · 5 server or database out of reach · 6 refused · 124 --timeout
 passed · 130 interrupted";
 
 #[derive(Debug, Subcommand)]
@@ -106,6 +111,8 @@ enum Verb {
     Secret(secret::Secrets),
     /// People who may sign in
     User(user::User),
+    /// Tokens that programs sign in with: create, list, revoke
+    Token(token::Arguments),
     /// Measure the workloads of the README's performance table against this machine's PostgreSQL
     Bench(bench::Bench),
     /// Windows in which nothing is promoted or maintained, but by a person with a reason
@@ -154,7 +161,12 @@ impl Session {
         Ok(Config::load(&self.env)?)
     }
 
-    /// The database.
+    /// The server that the environment names, else the database.
+    pub async fn desk(&self) -> Result<Desk, Failure> {
+        Desk::open(&self.config()?).await
+    }
+
+    /// The database, for what is done beside it only.
     pub async fn backend(&self) -> Result<Backend, Failure> {
         Backend::open(&self.config()?).await
     }
@@ -212,6 +224,7 @@ async fn carry_out(verb: Verb, session: &Session) -> Ended {
         Verb::Ledger(args) => ledger::run(args, session).await,
         Verb::Secret(args) => secret::run(args, session).await,
         Verb::User(args) => user::run(args, session).await,
+        Verb::Token(args) => token::run(args, session).await,
         Verb::Bench(args) => bench::run(args, session).await,
         Verb::Freeze(args) => freeze::run(args, session).await,
         Verb::Backfill(args) => backfill::run(args, session).await,

@@ -64,6 +64,8 @@ pub struct Config {
     pub settings: Settings,
     /// Server whose client the command line shall be: `TIDEGATE_URL`.
     pub server: Option<String>,
+    /// What it is asked with: `TIDEGATE_TOKEN`.
+    pub token: Option<String>,
     /// Where the key of the secrets is: `TIDEGATE_SECRET_KEY`, else a file of the home.
     pub secret_key: KeySource,
     /// Variables that plugins may see.
@@ -104,6 +106,7 @@ impl Config {
             secret_key: key.map_or_else(file, |key| KeySource::Given(key.to_owned())),
             home,
             server: env.get("TIDEGATE_URL").map(str::to_owned),
+            token: env.get("TIDEGATE_TOKEN").map(str::to_owned),
             for_plugins: env.for_plugins(&settings.worker.env),
             path: env.get("PATH").map(str::to_owned),
             settings,

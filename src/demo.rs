@@ -23,6 +23,7 @@ use tidegate_engine::view::{Approval, Run, RunSummary};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
+use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::roles::Login;
 use crate::term::{Style, Term, paint, say};
@@ -214,7 +215,7 @@ impl Stage<'_> {
             waiting_too,
             stop: self.stop.clone(),
         };
-        let seen = watch::watch(&self.backend.store, run, (&until, &mut self.screen)).await?;
+        let seen = watch::watch(&Desk::from(self.backend), run, (&until, &mut self.screen)).await?;
         self.screen.clear();
         Ok(seen)
     }

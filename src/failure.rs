@@ -70,6 +70,11 @@ impl Failure {
         self
     }
 
+    /// Server or database did not answer; that may pass.
+    pub fn is_unreachable(&self) -> bool {
+        self.code == code::UNREACHABLE
+    }
+
     /// The sentence.
     pub fn why(&self) -> &str {
         &self.why
@@ -133,6 +138,10 @@ impl From<CommandError> for Failure {
             CommandError::Store(error) => error.into(),
             CommandError::Params(problems) => {
                 let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                Self::usage(lines.join("\n       "))
+            }
+            CommandError::Flows(found) => {
+                let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
                 Self::usage(lines.join("\n       "))
             }
             CommandError::Invalid { why } => Self::usage(why),

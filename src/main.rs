@@ -3,9 +3,11 @@
 mod backend;
 mod bench;
 mod cli;
+mod client;
 mod config;
 #[cfg(feature = "ml")]
 mod demo;
+mod desk;
 mod failure;
 mod lacking;
 mod roles;

@@ -93,6 +93,7 @@ impl House {
         };
         let services = tidegate_web::Services {
             store: self.store.clone(),
+            registry: tidegate_flows::registry(),
         };
         let stop = self.stop.clone();
         self.roles.spawn(async move {

@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tidegate_engine::clock;
 use tidegate_engine::id::RunId;
-use tidegate_engine::store::Store;
 use tidegate_engine::view::Run;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::desk::Desk;
 use crate::failure::{Failure, code};
 use crate::term::{Style, Term, complain, paint, say, style_of};
 use crate::words::{self, short};
 
-/// How often the run is looked at.
-const PAUSE: Duration = Duration::from_millis(200);
-/// How long a database that went away is waited for before the watcher gives up.
+/// How often what is shown moves on, and the deadline is looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// How long a server or database that went away is waited for before the watcher gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Until when a run is watched.
@@ -157,29 +157,43 @@ impl<'t> Screen<'t> {
     }
 }
 
-/// Watches a run. A database that goes away for a moment is waited for.
+/// Watches a run. A server or database that goes away for a moment is waited for.
 pub async fn watch(
-    store: &Store,
+    desk: &Desk,
     id: RunId,
     (until, screen): (&Until, &mut Screen<'_>),
 ) -> Result<(Why, Run), Failure> {
+    let mut changes = desk.changes(id);
     let mut seen = clock::monotonic();
+    let mut known: Option<Run> = None;
+    let mut stale = true;
     loop {
-        let now = clock::now();
-        match store.run(id, now).await {
-            Ok(Some(run)) => {
-                seen = clock::monotonic();
-                screen.show(&run, now);
-                if let Some(why) = enough(&run, until) {
-                    return Ok((why, run));
+        if stale {
+            match desk.run(&id.to_string()).await {
+                Ok(run) => {
+                    (seen, stale) = (clock::monotonic(), false);
+                    known = Some(run);
+                }
+                Err(failure) if failure.is_unreachable() && clock::monotonic() - seen <= PATIENCE => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        match &known {
+            Some(run) => {
+                screen.show(run, clock::now());
+                if let Some(why) = enough(run, until) {
+                    return Ok((why, run.clone()));
                 }
             }
-            Ok(None) => return Err(Failure::refused(format!("no run `{id}`"))),
-            Err(error) if clock::monotonic() - seen > PATIENCE => return Err(error.into()),
-            Err(_) => {}
+            None if until.stop.is_cancelled() => return Err(Failure::new(code::INTERRUPTED, "interrupted")),
+            None => {}
         }
         tokio::select! {
-            () = clock::sleep(PAUSE) => {}
+            told = changes.next() => {
+                told?;
+                stale = true;
+            }
+            () = clock::sleep(TICK) => {}
             () = until.stop.cancelled() => {}
         }
     }

@@ -10,6 +10,7 @@ mod nested;
 mod offline;
 mod outside;
 mod quiet;
+mod remote;
 mod runs;
 
 use std::path::{Path, PathBuf};
@@ -49,7 +50,9 @@ fn shell(name: &str, script: &str) -> String {
 /// The program beside a server with a worker, on a database of its own.
 struct Served {
     tidegate: Tidegate,
-    _server: Process,
+    server: Process,
+    /// Of its pages and its API.
+    address: String,
     database: Option<Database>,
 }
 
@@ -75,11 +78,19 @@ fn served_from(tidegate: Tidegate, database: Database) -> Served {
 
 /// Starts a server with a worker on the database that the environment names.
 fn serve(tidegate: Tidegate) -> Served {
-    let mut server = tidegate.spawn(&["server", "--worker", "--bind", "127.0.0.1:0"]);
-    server.wait_for_line("server is up", SOON);
+    serve_as(tidegate, &["server", "--worker", "--bind", "127.0.0.1:0"])
+}
+
+/// The same by other words.
+fn serve_as(tidegate: Tidegate, words: &[&str]) -> Served {
+    let mut server = tidegate.spawn(words);
+    let up = server.wait_for_line("server is up", SOON);
+    let address = up.split(['"', '=', ' ']).find(|word| word.starts_with("http://"));
+    let address = address.expect("its address").to_owned();
     Served {
         tidegate,
-        _server: server,
+        server,
+        address,
         database: None,
     }
 }

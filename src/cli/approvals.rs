@@ -23,8 +23,7 @@ pub struct Approvals {
 
 /// Lists them, newest first.
 pub async fn list(args: Approvals, session: &Session) -> Ended {
-    let backend = session.backend().await?;
-    let approvals = backend.store.approvals(args.all, (None, 100)).await?;
+    let approvals = session.desk().await?.approvals(args.all).await?;
     if args.output == Output::Json {
         return say_json(&approvals);
     }

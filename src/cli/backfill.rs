@@ -6,7 +6,6 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tidegate_engine::store::backfills::Backfill;
 use tidegate_engine::view::BackfillTick;
-use tidegate_engine::{clock, command};
 
 use super::{Ended, Output, Session, page, say_json};
 use crate::failure::{Failure, code};
@@ -44,7 +43,7 @@ pub async fn run(args: Arguments, session: &Session) -> Ended {
     if from > to {
         return Err(Failure::usage("--from lies after --to"));
     }
-    let backend = session.backend().await?;
+    let desk = session.desk().await?;
     let wanted = Backfill {
         flow: args.flow,
         schedule: args.schedule,
@@ -54,8 +53,7 @@ pub async fn run(args: Arguments, session: &Session) -> Ended {
         max_active: args.max_active,
         actor: String::new(),
     };
-    let asked = (wanted, args.dry_run);
-    let ticks = command::backfill(&backend.store, &backend.actor, asked, clock::now()).await?;
+    let ticks = desk.backfill(wanted, args.dry_run).await?;
     if args.output == Output::Json {
         return say_json(&page(ticks));
     }

@@ -1,14 +1,12 @@
 //! `tidegate approve` and `tidegate reject`: a person's decision on a gate, bound to the evidence's digest.
 
 use clap::Args;
-use tidegate_engine::clock;
-use tidegate_engine::command::{self, Choice, CommandError, Decision};
+use tidegate_engine::command::{Choice, Decision};
 use tidegate_engine::id::RunId;
-use tidegate_engine::store::Store;
 use tidegate_engine::view::{Approval, Run};
 
 use super::{Ended, Output, Session, say_json, target};
-use crate::backend::Backend;
+use crate::desk::Desk;
 use crate::failure::{Failure, code};
 use crate::term::{Style, harmless, paint, say, style_of};
 use crate::words::{count, short};
@@ -41,11 +39,16 @@ pub async fn reject(args: Decide, session: &Session) -> Ended {
 }
 
 async fn decide(args: Decide, choice: Choice, session: &Session) -> Ended {
-    let backend = session.backend().await?;
-    if let Some(run) = emergency(&backend.store, &args.gate).await? {
-        return let_go(run, (&args, choice), &backend).await;
+    let desk = session.desk().await?;
+    let (word, task) = match args.gate.split_once('/') {
+        Some((run, task)) => (run, Some(task)),
+        None => (args.gate.as_str(), None),
+    };
+    let run = desk.run(word).await?;
+    if task.is_none() && is_emergency(&desk, &run).await? {
+        return let_go(RunId(run.summary.id), (&args, choice), &desk).await;
     }
-    let approval = find(&backend.store, &args.gate).await?;
+    let approval = find(&desk, &run, task).await?;
     let table = args.output == Output::Table;
     let evidence = match args.evidence {
         Some(given) if given.len() >= 8 && approval.digest.starts_with(&given) => approval.digest.clone(),
@@ -62,14 +65,7 @@ async fn decide(args: Decide, choice: Choice, session: &Session) -> Ended {
         comment: args.comment,
         evidence,
     };
-    let decided = command::decide(
-        &backend.store,
-        &backend.actor,
-        (approval.id, decision),
-        clock::now(),
-    )
-    .await;
-    let decided = decided.map_err(|error| refusal(error, &backend))?;
+    let decided = desk.decide(approval.id, decision).await?;
     if !table {
         return say_json(&decided);
     }
@@ -77,22 +73,20 @@ async fn decide(args: Decide, choice: Choice, session: &Session) -> Ended {
     Ok(code::DONE)
 }
 
-/// The run, if it is an emergency that waits for a second person.
-async fn emergency(store: &Store, gate: &str) -> Result<Option<RunId>, Failure> {
-    if gate.contains('/') {
-        return Ok(None);
+/// Whether the run is an emergency that waits for a second person.
+async fn is_emergency(desk: &Desk, run: &Run) -> Result<bool, Failure> {
+    if run.summary.state != "queued" {
+        return Ok(false);
     }
-    let run = target::run_id(store, gate).await?;
-    let found = store.emergency(run).await?;
-    Ok(found.filter(|found| found.confirmed_by.is_none()).map(|_| run))
+    let known = desk.why(run).await?.emergency;
+    Ok(known.is_some_and(|known| known.confirmed_by.is_none()))
 }
 
 /// Lets an emergency go, or stops it.
-async fn let_go(run: RunId, (args, choice): (&Decide, Choice), backend: &Backend) -> Ended {
-    let (store, actor, now) = (&backend.store, &backend.actor, clock::now());
+async fn let_go(run: RunId, (args, choice): (&Decide, Choice), desk: &Desk) -> Ended {
     let run = match choice {
-        Choice::Approve => command::confirm(store, actor, run, now).await?,
-        Choice::Reject => command::cancel(store, actor, run, now).await?,
+        Choice::Approve => desk.confirm(run).await?,
+        Choice::Reject => desk.cancel(run).await?,
     };
     if args.output == Output::Json {
         return say_json(&run);
@@ -105,20 +99,15 @@ async fn let_go(run: RunId, (args, choice): (&Decide, Choice), backend: &Backend
     Ok(code::DONE)
 }
 
-async fn find(store: &Store, gate: &str) -> Result<Approval, Failure> {
-    let (run, task) = match gate.split_once('/') {
-        Some((run, task)) => (run, Some(task)),
-        None => (gate, None),
-    };
-    let run = target::run(store, run).await?;
+async fn find(desk: &Desk, run: &Run, task: Option<&str>) -> Result<Approval, Failure> {
     let task = match task {
         Some(task) => {
-            target::check_task(&run, task)?;
+            target::check_task(run, task)?;
             task.to_owned()
         }
-        None => only_one(&run)?,
+        None => only_one(run)?,
     };
-    let approval = store.approval_of(RunId(run.summary.id), &task).await?;
+    let approval = desk.approval_of(run, &task).await?;
     approval.ok_or_else(|| {
         Failure::refused(format!(
             "task `{task}` of run {} asks for no decision",
@@ -191,17 +180,4 @@ fn verdict(approval: &Approval, color: bool) -> String {
         "open" => format!("{gate} noted; {} more needed\n", count(missing, "approval")),
         _ => format!("{gate} {state}\n"),
     }
-}
-
-/// An account that is no person cannot decide; the way out is to map it to one.
-fn refusal(error: CommandError, backend: &Backend) -> Failure {
-    let no_person = matches!(error, CommandError::Forbidden { .. }) && !backend.actor.is_person;
-    let failure = Failure::from(error);
-    if !no_person {
-        return failure;
-    }
-    let account = backend.actor.name.trim_start_matches("os:");
-    failure.help(format!(
-        "decide in the browser, or let a person act through this account: tidegate user add NAME --role approver --os-user {account}"
-    ))
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use tidegate_engine::view::Check;
 
 use super::{Ended, Output, Session, page, say_json};
-use crate::backend::Backend;
+use crate::backend::{self, Backend};
 use crate::failure::{Failure, code};
 use crate::term::{Style, harmless, paint, say};
 
@@ -24,6 +24,7 @@ pub async fn run(args: Doctor, session: &Session) -> Ended {
     let mut checks = Vec::new();
     match session.config() {
         Ok(config) => {
+            backend::refuse_server(&config)?;
             let home = config.home.display();
             let place = match &config.settings.database.url {
                 Some(_) => "DATABASE_URL".to_owned(),

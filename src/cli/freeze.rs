@@ -6,10 +6,10 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use tidegate_engine::store::freezes::NewFreeze;
 use tidegate_engine::view::Freeze;
-use tidegate_engine::{clock, command, duration};
+use tidegate_engine::{clock, duration};
 
 use super::{Ended, Output, Session, page, say_json};
-use crate::backend::Backend;
+use crate::desk::Desk;
 use crate::failure::{Failure, code};
 use crate::term::{Cell, Style, Table, say};
 use crate::words::{instant, short};
@@ -59,24 +59,23 @@ struct Add {
 
 /// Makes, lists, ends.
 pub async fn run(args: Arguments, session: &Session) -> Ended {
-    let backend = session.backend().await?;
+    let desk = session.desk().await?;
     match args.verb {
-        Verb::Add(add) => make(add, &backend).await,
-        Verb::List { all, output } => list(backend.store.freezes(all).await?, output, session),
-        Verb::End { id } => end(&id, &backend).await,
+        Verb::Add(add) => make(add, &desk).await,
+        Verb::List { all, output } => list(desk.freezes(all).await?, output, session),
+        Verb::End { id } => end(&id, &desk).await,
     }
 }
 
-async fn make(add: Add, backend: &Backend) -> Ended {
-    let now = clock::now();
-    let from = add.from.unwrap_or(now);
+async fn make(add: Add, desk: &Desk) -> Ended {
+    let from = add.from.unwrap_or_else(clock::now);
     let new = NewFreeze {
         flow: add.flow,
         from,
         until: end_of(&add.until, from)?,
         reason: add.reason,
     };
-    let made = command::add_freeze(&backend.store, &backend.actor, new, now).await?;
+    let made = desk.add_freeze(new).await?;
     say(&format!("{}  {}\n", short(made.id), made.sentence()));
     Ok(code::DONE)
 }
@@ -113,8 +112,8 @@ fn list(freezes: Vec<Freeze>, output: Output, session: &Session) -> Ended {
     Ok(code::DONE)
 }
 
-async fn end(text: &str, backend: &Backend) -> Ended {
-    let known = backend.store.freezes(true).await?;
+async fn end(text: &str, desk: &Desk) -> Ended {
+    let known = desk.freezes(true).await?;
     let meant: Vec<&Freeze> = known
         .iter()
         .filter(|freeze| freeze.id.to_string() == text || short(freeze.id).ends_with(text))
@@ -124,7 +123,7 @@ async fn end(text: &str, backend: &Backend) -> Ended {
             Failure::refused(format!("no single freeze `{text}`")).help("`tidegate freeze list` lists them")
         );
     };
-    command::end_freeze(&backend.store, &backend.actor, meant.id, clock::now()).await?;
+    desk.end_freeze(meant.id).await?;
     say(&format!("freeze {} is over\n", short(meant.id)));
     Ok(code::DONE)
 }

@@ -1,12 +1,12 @@
 //! `tidegate gate test`: what past runs would have come to under another rule.
 
 use clap::{Args, Subcommand};
-use tidegate_engine::clock;
 use tidegate_engine::gate::{Change, Gate, TrialError};
 use tidegate_engine::spec;
 use tidegate_engine::view::Trial;
 
-use super::{Ended, Output, Session, page, say_json, target};
+use super::{Ended, Output, Session, page, say_json};
+use crate::desk::Desk;
 use crate::failure::{Failure, code};
 use crate::term::{Cell, Style, Table, say};
 use crate::words::{count, instant, short};
@@ -51,18 +51,11 @@ pub async fn run(args: Arguments, session: &Session) -> Ended {
         .gate
         .split_once('/')
         .ok_or_else(|| Failure::usage(format!("`{}` names no gate: write FLOW/TASK", test.gate)))?;
-    let Some((_, known)) = backend.store.flow(flow, clock::now()).await? else {
-        return Err(target::no_flow(&backend.store, flow).await);
-    };
-    let gated: Vec<_> = known
-        .graph
-        .tasks()
-        .iter()
-        .filter(|task| task.gate.is_some())
-        .collect();
+    let known = Desk::from(&backend).flow(flow).await?;
+    let gated: Vec<_> = known.tasks.iter().filter(|task| task.gate.is_some()).collect();
     let Some(gate) = gated
         .iter()
-        .find(|known| known.name.as_str() == task)
+        .find(|known| known.name == task)
         .and_then(|task| task.gate.as_ref())
     else {
         let help = spec::suggest(task, "it has", gated.iter().map(|task| task.name.as_str()));

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use tidegate_engine::view::LedgerEntry;
 
 use super::{Ended, Output, Session, say_json};
-use crate::backend::Backend;
+use crate::desk::Desk;
 use crate::failure::{Failure, code};
 use crate::term::say;
 use crate::words::count;
@@ -33,15 +33,15 @@ enum Verb {
 
 /// Verifies or exports.
 pub async fn run(args: Ledger, session: &Session) -> Ended {
-    let backend = session.backend().await?;
+    let desk = session.desk().await?;
     match args.verb {
-        Verb::Verify { output } => verify(&backend, output).await,
-        Verb::Export => export(&backend).await,
+        Verb::Verify { output } => verify(&desk, output).await,
+        Verb::Export => export(&desk).await,
     }
 }
 
-async fn verify(backend: &Backend, output: Output) -> Ended {
-    let report = backend.store.verify_ledger().await?;
+async fn verify(desk: &Desk, output: Output) -> Ended {
+    let report = desk.verify_ledger().await?;
     let ended = if report.broken.is_some() {
         code::FAILED
     } else {
@@ -60,11 +60,11 @@ async fn verify(backend: &Backend, output: Output) -> Ended {
     Ok(ended)
 }
 
-async fn export(backend: &Backend) -> Ended {
+async fn export(desk: &Desk) -> Ended {
     let mut entries: Vec<LedgerEntry> = Vec::new();
     let mut before = None;
     loop {
-        let page = backend.store.ledger((before, PAGE)).await?;
+        let page = desk.ledger(before, PAGE).await?;
         before = page.items.last().map(|entry| entry.seq);
         entries.extend(page.items);
         if page.next.is_none() {

@@ -1,24 +1,14 @@
 //! `tidegate logs`: what the tasks of a run printed.
 
-use std::time::Duration;
-
 use clap::Args;
-use tidegate_engine::clock;
 use tidegate_engine::id::RunId;
-use tidegate_engine::store::Store;
-use tidegate_engine::store::read::LogCursor;
 use tidegate_engine::view::LogLine;
 
 use super::{Ended, Output, Session, page, say_json, target};
-use crate::failure::{Failure, code};
+use crate::desk::Tail;
+use crate::failure::code;
 use crate::roles::interrupted;
 use crate::term::{Style, harmless, paint, say};
-use crate::watch::exit_code;
-
-/// Lines that are read at once.
-const BATCH: usize = 1000;
-/// How often a running run is looked at for more.
-const PAUSE: Duration = Duration::from_millis(300);
 
 /// Arguments of `logs`.
 #[derive(Debug, Args)]
@@ -37,74 +27,39 @@ pub struct Logs {
 
 /// Prints the lines in order of task and attempt; followed, in order of arrival.
 pub async fn run(args: Logs, session: &Session) -> Ended {
-    let backend = session.backend().await?;
-    let run = target::run(&backend.store, &args.run).await?;
-    if let Some(task) = &args.task {
+    let desk = session.desk().await?;
+    let run = desk.run(&args.run).await?;
+    let task = args.task.as_deref();
+    if let Some(task) = task {
         target::check_task(&run, task)?;
     }
     let id = RunId(run.summary.id);
-    let mut reader = LogReader {
-        store: &backend.store,
-        run: id,
-        task: args.task.clone(),
-        cursor: LogCursor::default(),
-    };
     if args.output == Output::Json && !args.follow {
-        return say_json(&page(reader.all().await?));
+        return say_json(&page(desk.lines(id, task).await?));
     }
-    let names = run
-        .tasks
-        .iter()
-        .map(|task| task.name.chars().count())
-        .max()
-        .unwrap_or(0);
+    let names = run.tasks.iter().map(|task| task.name.chars().count()).max();
     let printer = Printer {
-        width: if args.task.is_some() { 0 } else { names },
+        width: task.map_or(names.unwrap_or(0), |_| 0),
         color: session.term.color,
         json: args.output == Output::Json,
     };
-    if !args.follow {
-        printer.print(&reader.all().await?);
-        return Ok(code::DONE);
+    if args.follow {
+        return follow(desk.tail(id, task), &printer).await;
     }
-    follow(&mut reader, &printer).await
+    printer.print(&desk.lines(id, task).await?);
+    Ok(code::DONE)
 }
 
-async fn follow(reader: &mut LogReader<'_>, printer: &Printer) -> Ended {
+async fn follow(mut tail: Tail, printer: &Printer) -> Ended {
     let stop = interrupted()?;
     loop {
-        // The state is read before the lines: what an ended run printed is all there by then.
-        let run = target::load(reader.store, reader.run).await?;
-        let more = printer.print(&reader.all().await?);
-        if !more || exit_code(&run.summary.state).is_some() {
-            return Ok(code::DONE);
-        }
-        tokio::select! {
+        let lines = tokio::select! {
             () = stop.cancelled() => return Ok(code::INTERRUPTED),
-            () = clock::sleep(PAUSE) => {}
-        }
-    }
-}
-
-struct LogReader<'s> {
-    store: &'s Store,
-    run: RunId,
-    task: Option<String>,
-    cursor: LogCursor,
-}
-
-impl LogReader<'_> {
-    /// All lines that were not read yet.
-    async fn all(&mut self) -> Result<Vec<LogLine>, Failure> {
-        let mut all = Vec::new();
-        loop {
-            let page = (&mut self.cursor, BATCH);
-            let lines = self.store.log_lines(self.run, self.task.as_deref(), page).await?;
-            let full = lines.len() >= BATCH;
-            all.extend(lines);
-            if !full {
-                return Ok(all);
-            }
+            lines = tail.next() => lines?,
+        };
+        let more = lines.is_some_and(|lines| printer.print(&lines));
+        if !more {
+            return Ok(code::DONE);
         }
     }
 }

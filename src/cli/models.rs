@@ -30,8 +30,8 @@ enum Verb {
 
 /// Lists the models, or the moves of one.
 pub async fn run(args: Models, session: &Session) -> Ended {
-    let backend = session.backend().await?;
-    let models = backend.store.models().await?;
+    let desk = session.desk().await?;
+    let models = desk.models().await?;
     let Some(Verb::History { name }) = args.verb else {
         if args.output == Output::Json {
             return say_json(&page(models));
@@ -44,7 +44,7 @@ pub async fn run(args: Models, session: &Session) -> Ended {
         let help = help.unwrap_or_else(|| "none is registered yet".to_owned());
         return Err(Failure::refused(format!("no model `{name}`")).help(help));
     }
-    let moves = backend.store.alias_moves(&name).await?;
+    let moves = desk.alias_moves(&name).await?;
     if args.output == Output::Json {
         return say_json(&page(moves));
     }

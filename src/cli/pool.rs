@@ -1,8 +1,8 @@
 //! `tidegate pool`: limits on how many task runs hold a slot at once.
 
 use clap::{Args, Subcommand};
+use tidegate_engine::command;
 use tidegate_engine::view::Pool;
-use tidegate_engine::{clock, command};
 
 use super::{Ended, Output, Session, page, say_json};
 use crate::failure::code;
@@ -40,17 +40,16 @@ enum Verb {
 
 /// Lists, makes, resizes, removes.
 pub async fn run(args: Arguments, session: &Session) -> Ended {
-    let backend = session.backend().await?;
-    let (store, actor) = (&backend.store, &backend.actor);
+    let desk = session.desk().await?;
     match args.verb {
-        Verb::List => return list(store.pools().await?, args.output, session),
+        Verb::List => return list(desk.pools().await?, args.output, session),
         Verb::Set { name, slots } => {
-            let changed = command::set_pool(store, actor, (&name, slots), clock::now()).await?;
+            let changed = desk.set_pool((&name, slots)).await?;
             let before = if changed { "has" } else { "had already" };
             say(&format!("pool {name} {before} {}\n", count(slots, "slot")));
         }
         Verb::Rm { name } => {
-            command::remove_pool(store, actor, &name, clock::now()).await?;
+            desk.remove_pool(&name).await?;
             say(&format!("pool {name} is gone\n"));
         }
     }

@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Map, Value};
-use tidegate_engine::command::{self, CommandError, Request, Triggered};
-use tidegate_engine::graph::Flow;
+use tidegate_engine::command::{CommandError, Request, Triggered};
 use tidegate_engine::id::RunId;
 use tidegate_engine::spec::params;
-use tidegate_engine::store::Store;
+use tidegate_engine::view::FlowDetail;
 use tidegate_engine::{clock, duration, embedded};
 
 use super::{Ended, Output, Session, say_json, target};
-use crate::backend::Backend;
+use crate::desk::Desk;
 use crate::failure::{Failure, code};
-use crate::lacking;
 use crate::roles::{Local, Quiet, interrupted, trace};
 use crate::term::{complain, say};
 use crate::watch::{self, Screen, Until, Why, exit_code, tree};
@@ -86,58 +84,51 @@ pub async fn run(args: Run, session: &Session) -> Ended {
     if target::is_file(&args.flow) && alone {
         return here(args, session).await;
     }
-    let backend = Backend::open(&config).await?;
-    let triggered = trigger(&backend, &args, session).await?;
-    follow(&backend.store, &triggered, (&args.watching, session)).await
+    let desk = Desk::open(&config).await?;
+    let triggered = trigger(&desk, &args, session).await?;
+    follow(&desk, &triggered, (&args.watching, session)).await
 }
 
 /// Applies the file, if it is one, and creates the run.
-async fn trigger(backend: &Backend, args: &Run, session: &Session) -> Result<Triggered, Failure> {
+async fn trigger(desk: &Desk, args: &Run, session: &Session) -> Result<Triggered, Failure> {
     let name = if target::is_file(&args.flow) {
-        apply_file(backend, &args.flow, session).await?
+        apply_file(desk, &args.flow, session).await?
     } else {
         args.flow.clone()
     };
-    let found = backend.store.flow(&name, clock::now()).await?;
-    let Some((_, flow)) = found else {
-        return Err(target::no_flow(&backend.store, &name).await);
-    };
-    lacking::warn_of(&backend.store, &session.config()?, &flow).await?;
+    let flow = desk.flow(&name).await?;
+    desk.warn_of_lacking(&name, &session.config()?).await?;
     let request = Request {
         params: params_of(&flow, &args.param)?,
         no_cache: args.no_cache,
         emergency: args.reason.clone(),
     };
     let key = args.idempotency_key.as_deref();
-    let wanted = (name.as_str(), request, "manual", key);
-    Ok(command::trigger(&backend.store, &backend.actor, wanted, clock::now()).await?)
+    desk.trigger((&name, request, key)).await
 }
 
-async fn apply_file(backend: &Backend, file: &str, session: &Session) -> Result<String, Failure> {
-    let mut name = String::new();
-    for version in target::versions_of_file(file, &backend.actor.name, session)? {
-        // Those that it runs come before it.
-        name = version.flow.name.to_string();
-        command::apply(&backend.store, &backend.actor, version, clock::now()).await?;
-    }
+async fn apply_file(desk: &Desk, file: &str, session: &Session) -> Result<String, Failure> {
+    let ready = target::ready_file(file, session)?;
+    // Those that it runs come before it.
+    let name = ready.names().pop().unwrap_or_default();
+    desk.apply(ready, false).await?;
     Ok(name)
 }
 
 /// Params of a command line, as the flow declares them.
-pub(super) fn params_of(flow: &Flow, given: &[(String, String)]) -> Result<Map<String, Value>, Failure> {
-    Ok(params::from_texts(flow, given).map_err(CommandError::Params)?)
+pub(super) fn params_of(
+    flow: &FlowDetail,
+    given: &[(String, String)],
+) -> Result<Map<String, Value>, Failure> {
+    Ok(params::from_texts(&flow.params, given).map_err(CommandError::Params)?)
 }
 
 /// Says which run there is, and watches it where asked.
-pub async fn follow(
-    store: &Store,
-    triggered: &Triggered,
-    (watching, session): (&Watching, &Session),
-) -> Ended {
+pub async fn follow(desk: &Desk, triggered: &Triggered, (watching, session): (&Watching, &Session)) -> Ended {
     let summary = &triggered.run.summary;
     if watching.watch {
         announce(triggered, watching.output);
-        return watch(store, RunId(summary.id), (watching, session)).await;
+        return watch(desk, RunId(summary.id), (watching, session)).await;
     }
     if watching.output == Output::Json {
         return say_json(&triggered.run);
@@ -159,7 +150,7 @@ fn announce(triggered: &Triggered, output: Output) {
 }
 
 /// Watches a run of this or another process; the exit code is the run's.
-pub async fn watch(store: &Store, id: RunId, (watching, session): (&Watching, &Session)) -> Ended {
+pub async fn watch(desk: &Desk, id: RunId, (watching, session): (&Watching, &Session)) -> Ended {
     let until = Until {
         deadline: watching.timeout.map(|limit| clock::monotonic() + limit),
         waiting_too: false,
@@ -167,7 +158,7 @@ pub async fn watch(store: &Store, id: RunId, (watching, session): (&Watching, &S
     };
     let table = watching.output == Output::Table;
     let mut screen = Screen::new(&session.term, table);
-    let (why, run) = watch::watch(store, id, (&until, &mut screen)).await?;
+    let (why, run) = watch::watch(desk, id, (&until, &mut screen)).await?;
     screen.clear();
     match watching.output {
         Output::Json => drop(say_json(&run)?),
@@ -196,7 +187,7 @@ pub async fn watch(store: &Store, id: RunId, (watching, session): (&Watching, &S
 /// Runs a flow file in this process.
 async fn here(mut args: Run, session: &Session) -> Ended {
     // Problems of the file are told before anything is started.
-    target::versions_of_file(&args.flow, "", session)?;
+    target::ready_file(&args.flow, session)?;
     trace(session, Quiet::Yes);
     let local = Local::start(session).await?;
     args.watching.watch = true;
@@ -209,6 +200,7 @@ async fn here(mut args: Run, session: &Session) -> Ended {
 }
 
 async fn run_in(local: &Local, args: &Run, session: &Session) -> Ended {
-    let triggered = trigger(&local.backend, args, session).await?;
-    follow(&local.backend.store, &triggered, (&args.watching, session)).await
+    let desk = Desk::from(&local.backend);
+    let triggered = trigger(&desk, args, session).await?;
+    follow(&desk, &triggered, (&args.watching, session)).await
 }

@@ -6,7 +6,7 @@ use tidegate_engine::store::read::RunFilter;
 use tidegate_engine::view::RunSummary;
 use tidegate_engine::{clock, duration};
 
-use super::{Ended, Output, Session, say_json, target};
+use super::{Ended, Output, Session, say_json};
 use crate::failure::code;
 use crate::term::{Cell, Style, Table, say};
 use crate::words::{distance, short, took};
@@ -53,7 +53,7 @@ fn since(text: &str) -> Result<Timestamp, String> {
 
 /// Lists the runs that fit.
 pub async fn list(args: Runs, session: &Session) -> Ended {
-    let backend = session.backend().await?;
+    let desk = session.desk().await?;
     let now = clock::now();
     let filter = RunFilter {
         flow: args.flow,
@@ -62,11 +62,10 @@ pub async fn list(args: Runs, session: &Session) -> Ended {
         before: None,
         limit: args.limit.into(),
     };
-    let runs = backend.store.runs(&filter, now).await?;
-    if let (Some(flow), true) = (&filter.flow, runs.items.is_empty())
-        && backend.store.flow(flow, now).await?.is_none()
-    {
-        return Err(target::no_flow(&backend.store, flow).await);
+    let runs = desk.runs(&filter).await?;
+    if let (Some(flow), true) = (&filter.flow, runs.items.is_empty()) {
+        // Refused, with what may be meant, where there is none of that name.
+        desk.flow(flow).await?;
     }
     if args.output == Output::Json {
         return say_json(&runs);

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tidegate_engine::graph::ScheduleSpec;
 use tidegate_engine::schedule::{Cron, Explanation, Timetable, find_zone};
 use tidegate_engine::view;
-use tidegate_engine::{clock, command, spec};
+use tidegate_engine::{clock, spec};
 
 use super::{Ended, Output, Session, page, say_json, target};
 use crate::failure::{Failure, code};
@@ -80,9 +80,8 @@ pub async fn run(args: Schedule, session: &Session) -> Ended {
 }
 
 async fn list(output: Output, session: &Session) -> Ended {
-    let backend = session.backend().await?;
     let now = clock::now();
-    let schedules = backend.store.schedules(now).await?;
+    let schedules = session.desk().await?.schedules().await?;
     if output == Output::Json {
         return say_json(&page(schedules));
     }
@@ -111,12 +110,11 @@ fn table(schedules: &[view::Schedule], now: Timestamp) -> Table {
 }
 
 async fn pause(which: Which, pause: bool, session: &Session) -> Ended {
-    let backend = session.backend().await?;
-    let now = clock::now();
-    let mut known = backend.store.schedules(now).await?;
+    let desk = session.desk().await?;
+    let mut known = desk.schedules().await?;
     known.retain(|schedule| schedule.flow == which.flow);
-    if known.is_empty() && backend.store.flow(&which.flow, now).await?.is_none() {
-        return Err(target::no_flow(&backend.store, &which.flow).await);
+    if known.is_empty() {
+        desk.flow(&which.flow).await?;
     }
     let names = known.iter().map(|schedule| schedule.name.as_str());
     let meant: Vec<&str> = names
@@ -130,8 +128,7 @@ async fn pause(which: Which, pause: bool, session: &Session) -> Ended {
         return Err(failure.help(help.unwrap_or_else(|| "it has none".to_owned())));
     }
     for name in meant {
-        let schedule = (which.flow.as_str(), name);
-        command::pause_schedule(&backend.store, &backend.actor, (schedule, pause), now).await?;
+        desk.pause_schedule((&which.flow, name), pause).await?;
         let word = if pause {
             "is paused"
         } else {
@@ -155,11 +152,8 @@ async fn timetables(word: &str, session: &Session) -> Result<Vec<Named>, Failure
         let flow = target::flow_of_file(word, session)?;
         (flow.name.to_string(), flow.schedules)
     } else {
-        let backend = session.backend().await?;
-        let Some((_, flow)) = backend.store.flow(word, clock::now()).await? else {
-            return Err(target::no_flow(&backend.store, word).await);
-        };
-        (word.to_owned(), flow.schedules.clone())
+        let flow = session.desk().await?.flow(word).await?;
+        (word.to_owned(), flow.schedule)
     };
     if specs.is_empty() {
         return Err(Failure::refused(format!("flow `{flow}` has no schedule")));

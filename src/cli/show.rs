@@ -4,7 +4,7 @@ use clap::Args;
 use tidegate_engine::clock;
 use tidegate_engine::id::RunId;
 
-use super::{Ended, Output, Session, run, say_json, target};
+use super::{Ended, Output, Session, run, say_json};
 use crate::failure::code;
 use crate::term::say;
 use crate::watch::tree;
@@ -24,16 +24,16 @@ pub struct Show {
 
 /// Shows the run.
 pub async fn run(args: Show, session: &Session) -> Ended {
-    let backend = session.backend().await?;
-    let shown = target::run(&backend.store, &args.run).await?;
+    let desk = session.desk().await?;
+    let shown = desk.run(&args.run).await?;
     if args.watch {
         let watching = run::Watching::until_its_end(args.output);
-        return run::watch(&backend.store, RunId(shown.summary.id), (&watching, session)).await;
+        return run::watch(&desk, RunId(shown.summary.id), (&watching, session)).await;
     }
     if args.output == Output::Json {
         return say_json(&shown);
     }
-    let why = backend.store.why(&shown).await?;
+    let why = desk.why(&shown).await?;
     let lines = tree::lines_with(&shown, &why, clock::now());
     say(&lines
         .iter()

@@ -2,10 +2,9 @@
 
 use clap::Args;
 use serde_json::Map;
-use tidegate_engine::clock;
-use tidegate_engine::command::{self, RetryRequest};
+use tidegate_engine::command::RetryRequest;
 
-use super::{Ended, Output, Session, run, say_json, target};
+use super::{Ended, Output, Session, run, say_json};
 use crate::failure::code;
 use crate::term::{paint, say, style_of};
 use crate::words::short;
@@ -40,9 +39,8 @@ pub struct Retry {
 
 /// Stops a run.
 pub async fn cancel(args: Cancel, session: &Session) -> Ended {
-    let backend = session.backend().await?;
-    let id = target::run_id(&backend.store, &args.run).await?;
-    let run = command::cancel(&backend.store, &backend.actor, id, clock::now()).await?;
+    let desk = session.desk().await?;
+    let run = desk.cancel(desk.run_id(&args.run).await?).await?;
     if args.output == Output::Json {
         return say_json(&run);
     }
@@ -57,17 +55,18 @@ pub async fn cancel(args: Cancel, session: &Session) -> Ended {
 
 /// Runs again what did not succeed, or what rests on a task, or all of it with other params.
 pub async fn retry(args: Retry, session: &Session) -> Ended {
-    let backend = session.backend().await?;
-    let id = target::run_id(&backend.store, &args.run).await?;
-    let params = match backend.store.flow_of_run(id).await? {
-        Some(flow) => run::params_of(&flow, &args.param)?,
-        None => Map::new(),
+    let desk = session.desk().await?;
+    let id = desk.run_id(&args.run).await?;
+    let params = if args.param.is_empty() {
+        Map::new()
+    } else {
+        run::params_of(&desk.flow_of_run(id).await?, &args.param)?
     };
     let request = RetryRequest {
         from: args.from,
         params,
     };
     let asked = (id, request, args.idempotency_key.as_deref());
-    let triggered = command::retry(&backend.store, &backend.actor, asked, clock::now()).await?;
-    run::follow(&backend.store, &triggered, (&args.watching, session)).await
+    let triggered = desk.retry(asked).await?;
+    run::follow(&desk, &triggered, (&args.watching, session)).await
 }

@@ -56,7 +56,7 @@ struct Add {
     os_user: Option<String>,
 }
 
-fn role(word: &str) -> Result<Role, String> {
+pub(super) fn role(word: &str) -> Result<Role, String> {
     Role::parse(word).ok_or_else(|| "a role is viewer, operator, approver or admin".to_owned())
 }
 

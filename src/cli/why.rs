@@ -22,9 +22,9 @@ pub struct Arguments {
 
 /// Says what each unfinished task run waits for.
 pub async fn run(args: Arguments, session: &Session) -> Ended {
-    let backend = session.backend().await?;
-    let run = target::run(&backend.store, &args.run).await?;
-    let mut why = backend.store.why(&run).await?;
+    let desk = session.desk().await?;
+    let run = desk.run(&args.run).await?;
+    let mut why = desk.why(&run).await?;
     if let Some(task) = &args.task {
         target::check_task(&run, task)?;
         why.tasks.retain(|wait| wait.task == *task);

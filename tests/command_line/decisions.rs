@@ -9,7 +9,7 @@ use tidegate_test_fixtures::wait;
 use super::{SOON, Served, json, refused, served, table};
 
 /// The account that the tests run under.
-fn account() -> String {
+pub(super) fn account() -> String {
     let told = Command::new("id").arg("-un").output().unwrap();
     String::from_utf8(told.stdout).unwrap().trim().to_owned()
 }
