@@ -73,7 +73,10 @@ pub fn ready_file(path: &str, session: &Session) -> Result<Ready, Failure> {
     let mut paths = vec![file.clone()];
     loop {
         let ready = ready(&paths, session)?;
-        let tasks = ready.flows.iter().flat_map(|(_, checked)| checked.flow.graph.tasks());
+        let tasks = ready
+            .flows
+            .iter()
+            .flat_map(|(_, checked)| checked.flow.graph.tasks());
         let beside = tasks.filter_map(|task| Some(file.with_file_name(format!("{}.toml", task.sub_flow()?))));
         let known = paths.len();
         for path in beside.filter(|path| path.is_file()).collect::<Vec<_>>() {

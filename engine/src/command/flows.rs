@@ -84,17 +84,14 @@ fn checked(
     actor: &Actor,
     registry: &Registry,
 ) -> Result<Vec<NewVersion>, Vec<Diagnostic>> {
+    let sources: Vec<SourceFile> = submission.flows.iter().map(source).collect();
+    let all = spec::check_all(&sources, registry, &|name| {
+        submission.variables.get(name).cloned()
+    });
     let mut problems = Vec::new();
     let mut versions: Vec<NewVersion> = Vec::new();
-    for sent in &submission.flows {
-        let files = sent.files.iter();
-        let source = SourceFile {
-            files: files
-                .map(|(path, text)| (path.clone(), Ok(text.clone())))
-                .collect(),
-            ..SourceFile::new(sent.path.as_str(), &sent.source)
-        };
-        match spec::check(&source, registry, &|name| submission.variables.get(name).cloned()) {
+    for (source, checked) in sources.into_iter().zip(all) {
+        match checked {
             Ok(checked) if versions.iter().any(|known| known.flow.name == checked.flow.name) => {
                 let message = format!("there is another flow `{}` among these files", checked.flow.name);
                 problems.push(Diagnostic::of_file(source.path, "twin", message));
@@ -110,8 +107,18 @@ fn checked(
         }
     }
     if problems.is_empty() {
-        Ok(versions)
+        Ok(spec::run_first(versions, |version| &version.flow))
     } else {
         Err(problems)
+    }
+}
+
+fn source(sent: &SubmittedFlow) -> SourceFile {
+    let files = sent.files.iter();
+    SourceFile {
+        files: files
+            .map(|(path, text)| (path.clone(), Ok(text.clone())))
+            .collect(),
+        ..SourceFile::new(sent.path.as_str(), &sent.source)
     }
 }
