@@ -23,7 +23,9 @@ create or replace function has_asked_for(wanted uuid, who text) returns boolean 
   with recursive chain as (
     select id, requester, retry_of from run where id = wanted
     union
-    select r.id, r.requester, r.retry_of from run r join chain c on r.id = c.retry_of),
+    select r.id, r.requester, r.retry_of from chain c
+    left join sub_run s on s.run = c.id
+    join run r on r.id = any (array[c.retry_of, s.parent])),
   faces as (select who as face union select 'os:' || os_user from person where name = who and os_user is not null)
   select exists (
     select 1 from chain
