@@ -90,7 +90,7 @@ async fn a_server_that_takes_no_more_connections_is_waited_for() {
     for made in futures::future::join_all(all).await {
         made.unwrap();
     }
-    store.pool().close().await;
+    store.close().await;
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
         "drop owned by {role}; drop role {role}"
     )))
