@@ -15,6 +15,7 @@ mod before;
 mod cache;
 mod child;
 mod finisher;
+mod folders;
 mod freeze;
 mod gate;
 pub mod guard;

@@ -2,9 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::io;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +10,14 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::folders::{folders, lay_out, needs_folders};
 use super::scope::{run_time, scope};
 use super::tree::{self, Mark};
 use super::vault::{self, Vault};
 use super::{Shared, Stop, StopSwitch, child, freeze, gate, inside, leftovers};
 use crate::clock;
-use crate::graph::Flow;
 use crate::plan::Outcome;
-use crate::plugin::{Attempt, Ctx, Emission, Folders, Host, Isolation, Level, Preview, TaskError};
+use crate::plugin::{Attempt, Ctx, Emission, Host, Isolation, Level, Preview, TaskError};
 use crate::state::Reason;
 use crate::store::advance::Report;
 use crate::store::approvals::Reached;
@@ -319,39 +317,6 @@ fn identity(claim: &Claim, around: &Surroundings) -> Attempt {
         deadline: timeout.and_then(|t| clock::now().checked_add(t).ok()),
         memory: around.memory.clone(),
     }
-}
-
-/// The folders of an attempt: work and artifacts are its own, checkpoints belong to the task run.
-fn folders(shared: &Shared, claim: &Claim) -> Folders {
-    let task = format!("{}/{}", claim.run, claim.place());
-    let home = &shared.config.home;
-    Folders {
-        work: home.join("work").join(&task).join(claim.epoch.to_string()),
-        artifacts: home.join("artifacts").join(&task).join(claim.epoch.to_string()),
-        checkpoints: home.join("checkpoints").join(&task),
-    }
-}
-
-/// What runs inline and says that it works in no folder gets none: making and removing three of them costs more than such a task.
-fn needs_folders(shared: &Shared, claim: &Claim) -> bool {
-    let task = claim.task();
-    let plugin = shared.registry.get(&task.uses);
-    !claim.is_light() || !task.files.is_empty() || plugin.is_some_and(|plugin| plugin.works_in_folders())
-}
-
-async fn lay_out(folders: &Folders, flow: &Flow, files: &[String]) -> io::Result<()> {
-    for folder in [&folders.work, &folders.artifacts, &folders.checkpoints] {
-        tokio::fs::create_dir_all(folder).await?;
-    }
-    for name in files {
-        let Some(text) = flow.files.get(name) else {
-            continue;
-        };
-        let path = folders.work.join(name);
-        tokio::fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).await?;
-        tokio::fs::write(path, text).await?;
-    }
-    Ok(())
 }
 
 /// Pulls the switch when the attempt has taken its time.
