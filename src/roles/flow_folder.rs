@@ -1,8 +1,10 @@
 //! A folder of flow files that is kept applied while somebody works on it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidegate_engine::graph::Task;
 use tidegate_engine::plugin::Registry;
 use tidegate_engine::spec::{self, Checked, Loaded, SourceFile};
 use tidegate_engine::store::flows::{Applied, NewVersion};
@@ -61,16 +63,33 @@ impl FlowFolder {
             complain(&spec::render_text(&found.problems, "", session.term.color_err));
         }
         let all = spec::check_all(&found.sources, &self.registry, &|name| session.variable(name));
+        let is_new = |source: &SourceFile| !known.sources.contains(source);
+        let renewed = found
+            .sources
+            .iter()
+            .zip(&all)
+            .filter(|(source, _)| is_new(source));
+        let renewed: BTreeSet<String> = renewed
+            .filter_map(|(_, checked)| Some(checked.as_ref().ok()?.flow.name.to_string()))
+            .collect();
+        // Whose sub-flow has changed, or is there only now, may be another flow without a word of it being changed.
+        let runs_renewed = |checked: &Checked| {
+            let mut children = checked.flow.graph.tasks().iter().filter_map(Task::sub_flow);
+            children.any(|child| renewed.contains(child))
+        };
         let mut right = Vec::new();
-        let changed = found.sources.iter().zip(all);
-        for (source, checked) in changed.filter(|(source, _)| !known.sources.contains(source)) {
+        for (source, checked) in found.sources.iter().zip(all) {
             match checked {
-                Ok(checked) => right.push((source, checked)),
-                Err(problems) => complain(&spec::render_text(
-                    &problems,
-                    &source.text,
-                    session.term.color_err,
-                )),
+                Ok(checked) if is_new(source) || runs_renewed(&checked) => right.push((source, checked)),
+                Ok(_) => {}
+                Err(problems) if is_new(source) => {
+                    complain(&spec::render_text(
+                        &problems,
+                        &source.text,
+                        session.term.color_err,
+                    ));
+                }
+                Err(_) => {}
             }
         }
         for (source, checked) in spec::run_first(right, |(_, checked)| &checked.flow) {

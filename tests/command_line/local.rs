@@ -63,6 +63,14 @@ fn dev_applies_what_changes_and_holds_its_home_alone() {
     dev.wait_for_line("flow one has a new version", SOON);
     let second = json(&tidegate.run(&["run", "one", "-w", "-o", "json"]));
     assert_eq!(second["tasks"][0]["name"], "b");
+    let add = |name: &str, task: &str| {
+        let file = tidegate.home().join(format!("flows/{name}.toml"));
+        std::fs::write(file, format!("[flow]\nname = \"{name}\"\n\n[tasks.a]\n{task}\n")).unwrap();
+    };
+    add("outer", "uses = \"flow\"\nwith = { flow = \"inner\" }");
+    dev.wait_for_line("runs flow `inner`, and there is none", SOON);
+    add("inner", "uses = \"approval\"");
+    dev.wait_for_line("flow outer is new", SOON);
 }
 
 #[test]
