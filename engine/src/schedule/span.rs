@@ -15,22 +15,26 @@ pub(super) struct Span {
 
 impl Span {
     /// The stretch that holds `at`, in seconds since 1970. `None` beyond what a timestamp can hold.
+    ///
+    /// Transitions that keep the offset are no ends: zones change their abbreviation alone, and `zic -b fat` writes one at the
+    /// end of 32-bit time (2038-01-19), which jiff tells looking forward and not looking back.
     pub(super) fn at(zone: &TimeZone, at: i64) -> Option<Self> {
         let instant = Timestamp::from_second(at).ok()?;
         let just_after = Timestamp::from_second(at.saturating_add(1)).unwrap_or(Timestamp::MAX);
-        let from = zone
-            .preceding(just_after)
-            .next()
-            .map(|t| t.timestamp().as_second());
-        let until = zone.following(instant).next().map(|t| t.timestamp().as_second());
-        let offset = i64::from(zone.to_offset(instant).seconds());
-        let earlier = from.and_then(|from| Timestamp::from_second(from - 1).ok());
-        let before = earlier.map_or(offset, |earlier| i64::from(zone.to_offset(earlier).seconds()));
+        let offset_at = |at: Timestamp| i64::from(zone.to_offset(at).seconds());
+        let offset = offset_at(instant);
+        let mut starts = zone.preceding(just_after).filter_map(|start| {
+            let start = start.timestamp().as_second();
+            Some((start, offset_at(Timestamp::from_second(start - 1).ok()?)))
+        });
+        let start = starts.find(|(_, before)| *before != offset);
+        let mut ends = zone.following(instant);
+        let until = ends.find(|end| i64::from(end.offset().seconds()) != offset);
         Some(Self {
-            from,
-            until,
+            from: start.map(|(start, _)| start),
+            until: until.map(|end| end.timestamp().as_second()),
             offset,
-            before,
+            before: start.map_or(offset, |(_, before)| before),
         })
     }
 
