@@ -6,6 +6,9 @@ CARGO := scripts/cargo
 
 export TIDEGATE_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidegate
 
+# What lands is decided by the same cases every day; `make unit PROPTEST_RNG_SEED=4711` looks at others.
+export PROPTEST_RNG_SEED ?= 20261129
+
 .PHONY: help demo test chaos fmt-check lint deny doc unit quiet check bench fmt clean-home
 
 help: ## What can be made
