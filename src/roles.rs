@@ -7,6 +7,7 @@ mod signals;
 mod tracing;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tidegate_engine::graph::DEFAULT_QUEUE;
 use tidegate_engine::plugin::{Deployment, chain};
@@ -157,7 +158,7 @@ fn worker_config(config: &Config, url: Option<String>) -> WorkerConfig {
             .unwrap_or_else(|| vec![DEFAULT_QUEUE.to_owned()]),
         slots: settings.slots,
         home: config.home.clone(),
-        env,
+        env: Arc::new(env),
         deployment: Deployment {
             http_allow: config.settings.http.allow.clone(),
         },

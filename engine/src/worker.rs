@@ -56,8 +56,10 @@ use crate::store::{Store, StoreError};
 
 /// Inline attempts at once, beside those that hold a slot.
 const LIGHT: usize = 512;
-/// How long is waited for more of them to end, where hundreds are under way, so that they are reported and followed together.
-const GATHER: Duration = Duration::from_millis(1);
+/// As many of them make a crowd.
+const CROWD: usize = 128;
+/// How long is waited for more of a crowd to end, so that they are reported and followed together.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// How a worker is set up.
 #[derive(Clone)]
@@ -71,7 +73,7 @@ pub struct WorkerConfig {
     /// Folder for work, checkpoints and artifacts.
     pub home: PathBuf,
     /// Variables that plugins may see.
-    pub env: BTreeMap<String, String>,
+    pub env: Arc<BTreeMap<String, String>>,
     /// What plugins are allowed.
     pub deployment: Deployment,
     /// Program (and arguments) that runs one attempt in a child process: this binary with its hidden verb.
@@ -233,9 +235,6 @@ async fn claim_round(shared: &Arc<Shared>) -> Result<(), StoreError> {
     loop {
         // Said before the room is measured: who makes room meanwhile is either seen here, or sees this and rings.
         shared.full.set(true, true);
-        if shared.is_crowded_with_light() {
-            clock::sleep(GATHER).await;
-        }
         let claimer = shared.claimer(shared.room());
         let (slots, light) = (claimer.slots, claimer.light);
         if slots + light == 0 {
@@ -300,9 +299,8 @@ impl Shared {
         room
     }
 
-    /// Hundreds of inline attempts are under way.
-    fn is_crowded_with_light(&self) -> bool {
-        self.room().light < LIGHT / 2
+    fn light_under_way(&self) -> usize {
+        LIGHT.saturating_sub(self.room().light)
     }
 
     fn claimer(&self, Room { slots, light }: Room) -> Claimer {
@@ -315,6 +313,7 @@ impl Shared {
             crowded: Crowded {
                 slots: all.slots == 0,
                 light: all.light == 0,
+                cut_short: false,
             },
         }
     }

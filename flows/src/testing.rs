@@ -263,7 +263,7 @@ impl Host for TestHost {
 
 /// One attempt of a task `under_test`, with folders that go when it goes.
 pub struct Bench {
-    /// Its context; `params` and `env` may be filled.
+    /// Its context; `params` may be filled.
     pub ctx: Ctx,
     /// The other end of `ctx`.
     pub host: Arc<TestHost>,
@@ -306,6 +306,11 @@ impl Bench {
             cancel,
             root,
         }
+    }
+
+    /// Its environment, to be filled.
+    pub fn env(&mut self) -> &mut BTreeMap<String, String> {
+        Arc::make_mut(&mut self.ctx.env)
     }
 
     /// Runs a plugin of the crate's registry, as the worker does: by name, with JSON.

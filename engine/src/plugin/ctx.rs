@@ -89,7 +89,7 @@ pub struct Ctx {
     /// The run's params.
     pub params: BTreeMap<String, Value>,
     /// Environment for the plugin and what it starts: `MLFLOW_*`, `AWS_*`, … and the task's `env`. Plugins never read the process's own.
-    pub env: BTreeMap<String, String>,
+    pub env: Arc<BTreeMap<String, String>>,
     /// What the deployment allows.
     pub deployment: Deployment,
     /// Hides the secrets that the attempt was given; the worker hides them in all that it is told.
@@ -105,7 +105,7 @@ impl Ctx {
             attempt,
             folders,
             params: BTreeMap::new(),
-            env: BTreeMap::new(),
+            env: Arc::default(),
             deployment: Deployment::default(),
             mask: Mask::default(),
             cancel,

@@ -542,7 +542,7 @@ async fn nothing_to_do_is_asked_about_three_times_a_second_at_most() {
         queues: vec!["default".to_owned()],
         slots: 2,
         home: home.path().to_owned(),
-        env: BTreeMap::new(),
+        env: Arc::default(),
         deployment: crate::plugin::Deployment::default(),
         child: Vec::new(),
         guard: Vec::new(),

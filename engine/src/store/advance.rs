@@ -1,4 +1,5 @@
-//! Reporting what became of attempts: fenced by epoch, many in one transaction, with the next task handed over.
+//! Reporting what became of attempts: fenced by epoch, many in one transaction, with the next task handed over. A worker that was short
+//! of room takes what waits longest in the same transaction.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,10 +10,9 @@ use sqlx::PgConnection;
 
 use super::approvals::{self, Reached};
 use super::cache::{self, Cached};
-use super::claim::{self, Claim, Claimer, claim_of, take};
-use super::locked::{self, Details, LockedRun};
-use super::{Result, Store, clean, effects, maps, pg, sub_runs};
-use crate::graph::Task;
+use super::claim::{self, Claim, Claimer, Picked, claim_of, take, take_picked};
+use super::locked::{self, Details, LockedRun, Slices};
+use super::{Result, Store, clean, effects, maps, sub_runs};
 use crate::id::{Epoch, RunId, TaskIdx};
 use crate::plan::{Outcome, TaskView};
 use crate::state::Reason;
@@ -46,7 +46,7 @@ pub struct Report {
 pub struct Advanced {
     /// For each report, in order: whether it counted.
     pub accepted: Vec<bool>,
-    /// Task runs that became ready and were handed to the reporting worker in the same commit.
+    /// Task runs that became ready, or waited, and were handed to the reporting worker in the same commit.
     pub handed: Vec<Claim>,
     /// Others may be claimed now.
     pub readied: bool,
@@ -87,11 +87,8 @@ async fn advance(
     for (position, report) in reports.iter().enumerate() {
         by_run.entry(report.run).or_default().push(position);
     }
-    let touched = by_run.iter().map(|(run, places)| {
-        let reported = places.iter().map(|&place| reports[place].idx).collect();
-        (*run, reported)
-    });
-    let mut runs = locked::lock_frontiers(store, conn, touched.collect()).await?;
+    let picked = pick_too(conn, claimer.as_mut(), now).await?;
+    let mut runs = lock_all(store, conn, (reports, &picked)).await?;
     let mut waiting = Vec::new();
     for run in &mut runs {
         let mut fresh = by_run.remove(&run.id).unwrap_or_default();
@@ -110,12 +107,49 @@ async fn advance(
         for position in fresh {
             done.accepted[position] = true;
         }
+        if let Some(claimer) = &claimer {
+            done.handed
+                .extend(take_picked((run, &picked), conn, claimer.worker, now).await?);
+        }
         hand_over(run, conn, (claimer.as_mut(), &mut done), now).await?;
     }
     locked::write_all(conn, &runs, now).await?;
     // The run that is waited for may have ended a moment ago.
     sub_runs::wake_all(conn, waiting, now).await?;
     Ok(done)
+}
+
+/// What waits for a worker that was short of room; its room is that much smaller.
+async fn pick_too(
+    conn: &mut PgConnection,
+    claimer: Option<&mut Claimer>,
+    now: Timestamp,
+) -> Result<Picked> {
+    let Some(claimer) = claimer.filter(|claimer| claimer.crowded.cut_short) else {
+        return Ok(Picked::new());
+    };
+    let picked = claim::pick(conn, claimer, now).await?;
+    for place in picked.values().flat_map(BTreeMap::values) {
+        let room = claimer.room(place.light);
+        *room = room.saturating_sub(1);
+    }
+    Ok(picked)
+}
+
+/// Locks the runs of which something is reported or picked, with what that changes.
+async fn lock_all(
+    store: &Store,
+    conn: &mut PgConnection,
+    (reports, picked): (&[Report], &Picked),
+) -> Result<Vec<LockedRun>> {
+    let mut touched = Slices::new();
+    for report in reports {
+        touched.entry(report.run).or_default().insert(report.idx);
+    }
+    let picked = picked
+        .iter()
+        .map(|(run, places)| (*run, places.keys().copied().collect()));
+    locked::lock_frontiers(store, conn, (touched, picked.collect())).await
 }
 
 fn waits_for_run(report: &Report) -> bool {
@@ -238,31 +272,16 @@ async fn next_of(
     if next.is_empty() {
         return Ok(next);
     }
-    if claimer.is_crowded(light) && outranked(conn, (run, &next, claimer), now).await? {
-        next.clear();
+    // Who has just looked has left nobody behind.
+    if claimer.is_crowded(light) && !claimer.crowded.cut_short {
+        // Ahead by more than half a point, that is. Below, a chain goes on where it is: to give way to each equal would cost it a
+        // claim for every task.
+        let points = next.iter().map(|&idx| run.flow.graph.task(idx).placement.priority);
+        let points = f64::from(points.max().unwrap_or_default()) + 0.5;
+        if claim::is_outranked(conn, (claimer, light), (points, now)).await? {
+            next.clear();
+        }
     }
     *claimer.room(light) -= next.len();
     Ok(next)
-}
-
-/// Whether something waits that is ahead of a run's next tasks by more than half a point of priority, for lack of free slots. Below
-/// that a chain goes on where it is: to give way to each equal would cost it a claim for every task.
-async fn outranked(
-    conn: &mut PgConnection,
-    (run, next, claimer): (&LockedRun, &[TaskIdx], &Claimer),
-    now: Timestamp,
-) -> Result<bool> {
-    let tasks = || next.iter().map(|&idx| run.flow.graph.task(idx));
-    let points = tasks().map(|task| task.placement.priority).max();
-    let lines = claim::lines(conn, claimer).await?;
-    let ahead = sqlx::query_scalar(
-        "select exists (select from unnest($1::text[]) as q(name) cross join lateral (
-           select rank from ready where queue = q.name and light = $4 and pool is null and at <= $2
-           order by rank, run, idx limit 1) r where r.rank < $2 - ($3 + 0.5) * interval '1 minute')",
-    )
-    .bind(lines)
-    .bind(pg(now))
-    .bind(f64::from(points.unwrap_or_default()))
-    .bind(tasks().any(Task::is_light));
-    Ok(ahead.fetch_one(conn).await?)
 }

@@ -1,7 +1,8 @@
 //! Claiming: the only way from `ready` to a lease.
 //!
 //! The rows are taken out of `ready` first, skipping what another claimer holds, then the runs are locked in the order of their ids and
-//! the task runs checked again: what was cancelled meanwhile is dropped. The picking is materialised, because a planner that
+//! the task runs checked again: what was cancelled meanwhile is dropped. A worker that is full looks while it reports ([`super::advance`]),
+//! in the same transaction: what ends makes room for what waits. The picking is materialised, because a planner that
 //! turns `LIMIT` below `SKIP LOCKED` into a nested loop claims far more than was asked for. Light work and processes are picked apart:
 //! a worker has slots for processes, and room for hundreds of inline attempts beside them.
 //!
@@ -9,7 +10,7 @@
 //! before. So nobody waits behind a task run whose pool is full. Of all heads the first by rank are taken; a head that was locked and
 //! left is told to the others by the bell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -19,7 +20,7 @@ use uuid::Uuid;
 
 use super::bell::{self, Rings};
 use super::leases::Holder;
-use super::locked::{self, Details, LockedRun, Slices, is_claimable};
+use super::locked::{self, Details, LockedRun, is_claimable};
 use super::{Result, Store, pg};
 use crate::graph::{EVERY_QUEUE, Flow, Task};
 use crate::id::{Epoch, RunId, TaskIdx};
@@ -93,6 +94,8 @@ pub struct Crowded {
     pub slots: bool,
     /// It has no other room for light work.
     pub light: bool,
+    /// Its last look at what is ready ended for lack of room: it looks again while it reports.
+    pub cut_short: bool,
 }
 
 impl Claimer {
@@ -126,7 +129,22 @@ impl Store {
         let store = self.clone();
         self.transact(move |conn| {
             let (store, claimer) = (store.clone(), claimer.clone());
-            Box::pin(async move { claim(&store, conn, &claimer, now).await })
+            Box::pin(async move {
+                let picked = pick(conn, &claimer, now).await?;
+                if picked.is_empty() {
+                    return Ok(Vec::new());
+                }
+                let places = picked
+                    .iter()
+                    .map(|(run, places)| (*run, places.keys().copied().collect()));
+                let mut runs = locked::lock_slices(&store, conn, &places.collect()).await?;
+                let mut claims = Vec::new();
+                for run in &mut runs {
+                    claims.extend(take_picked((run, &picked), conn, claimer.worker, now).await?);
+                }
+                locked::write_all(conn, &runs, now).await?;
+                Ok(claims)
+            })
         })
         .await
     }
@@ -140,35 +158,25 @@ pub async fn is_any_due(conn: &mut PgConnection, queues: &[String], now: Timesta
     Ok(found.bind(queues).bind(pg(now)).bind(all).fetch_one(conn).await?)
 }
 
-async fn claim(
-    store: &Store,
+/// Takes of a locked run what was picked and is still to be done.
+pub(super) async fn take_picked(
+    (run, picked): (&mut LockedRun, &Picked),
     conn: &mut PgConnection,
-    claimer: &Claimer,
+    worker: Uuid,
     now: Timestamp,
 ) -> Result<Vec<Claim>> {
-    let picked = pick(conn, claimer, now).await?;
-    if picked.is_empty() {
+    let Some(places) = picked.get(&run.id) else {
         return Ok(Vec::new());
-    }
-    let wanted: Slices = picked
-        .iter()
-        .map(|(run, places)| (*run, places.keys().copied().collect()))
-        .collect();
-    let mut runs = locked::lock_slices(store, conn, &wanted).await?;
-    let mut claims = Vec::new();
-    for run in &mut runs {
-        let claimable = run.tasks.iter().filter(|(_, task)| is_claimable(task));
-        let good: Vec<TaskIdx> = claimable.map(|(idx, _)| *idx).collect();
-        take(run, conn, (&good, claimer.worker), now).await?;
-        for &idx in &good {
-            if let Some(&Some(slot)) = picked.get(&run.id).and_then(|places| places.get(&idx)) {
-                run.hold(idx, slot);
-            }
+    };
+    let claimable = |idx: &TaskIdx| run.tasks.get(idx).is_some_and(is_claimable);
+    let good: Vec<TaskIdx> = places.keys().copied().filter(claimable).collect();
+    take(run, conn, (&good, worker), now).await?;
+    for idx in &good {
+        if let Some(slot) = places.get(idx).and_then(|place| place.slot) {
+            run.hold(*idx, slot);
         }
-        claims.extend(good.iter().map(|&idx| claim_of(run, idx)));
     }
-    locked::write_all(conn, &runs, now).await?;
-    Ok(claims)
+    Ok(good.iter().map(|&idx| claim_of(run, idx)).collect())
 }
 
 /// Moves task runs of a locked run to `running` in the hands of a worker.
@@ -212,14 +220,22 @@ pub(super) fn claim_of(locked: &LockedRun, idx: TaskIdx) -> Claim {
     }
 }
 
-/// Task runs by their run, each with the slot of its pool that is locked for it.
-type Picked = BTreeMap<RunId, BTreeMap<TaskIdx, Option<i32>>>;
+/// Task runs that were taken out of `ready`, by their run.
+pub(super) type Picked = BTreeMap<RunId, BTreeMap<TaskIdx, Place>>;
+
+/// How a picked task run stood in its line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// It runs inline.
+    pub light: bool,
+    /// The slot of its pool that is locked for it.
+    pub slot: Option<i32>,
+}
 
 /// Takes what is to be claimed out of `ready`. Each queue is walked by the index, as far as there is room.
-async fn pick(conn: &mut PgConnection, claimer: &Claimer, now: Timestamp) -> Result<Picked> {
-    let lines = lines(conn, claimer).await?;
-    let rows: Vec<(Uuid, i32, Option<i32>, i64)> = sqlx::query_as(PICK)
-        .bind(lines)
+pub(super) async fn pick(conn: &mut PgConnection, claimer: &Claimer, now: Timestamp) -> Result<Picked> {
+    let rows: Vec<(Uuid, i32, bool, Option<i32>, i64)> = sqlx::query_as(PICK)
+        .bind(claimer.queues.clone())
         .bind(pg(now))
         .bind(claimer.slots as i64)
         .bind(claimer.light as i64)
@@ -231,36 +247,62 @@ async fn pick(conn: &mut PgConnection, claimer: &Claimer, now: Timestamp) -> Res
         bell::note(Rings::WORKERS);
     }
     let mut picked = Picked::new();
-    for (run, idx, slot, _) in rows {
-        picked.entry(RunId(run)).or_default().insert(idx as TaskIdx, slot);
+    for (run, idx, light, slot, _) in rows {
+        let places = picked.entry(RunId(run)).or_default();
+        places.insert(idx as TaskIdx, Place { light, slot });
     }
     Ok(picked)
 }
 
-/// The queues to look at, each once.
-pub(super) async fn lines(conn: &mut PgConnection, claimer: &Claimer) -> Result<Vec<String>> {
-    if claimer.serves_all() {
-        return Ok(sqlx::query_scalar(QUEUES).fetch_all(conn).await?);
-    }
-    let distinct: BTreeSet<&String> = claimer.queues.iter().collect();
-    Ok(distinct.into_iter().cloned().collect())
+/// Whether something waits for the claimer that is more urgent than what has `points` of priority and is ready now.
+pub(super) async fn is_outranked(
+    conn: &mut PgConnection,
+    (claimer, light): (&Claimer, bool),
+    (points, now): (f64, Timestamp),
+) -> Result<bool> {
+    let ahead = sqlx::query_scalar(AHEAD)
+        .bind(claimer.queues.clone())
+        .bind(pg(now))
+        .bind(points)
+        .bind(light)
+        .bind(claimer.serves_all());
+    Ok(ahead.fetch_one(conn).await?)
 }
 
-/// The queues in which something waits without a pool: a step through the index for each.
-const QUEUES: &str = "with recursive q as (
-       (select queue from ready where pool is null order by queue limit 1)
-       union all
-       select (select r.queue from ready r where r.pool is null and r.queue > q.queue order by r.queue limit 1)
-       from q where q.queue is not null)
-     select queue from q where queue is not null";
+/// The beginning of a statement that looks at queues, each once. Bound: `$1` their names, `$5` whether it is all in which something
+/// waits without a pool: those are found by a step through the index for each.
+macro_rules! with_lines {
+    ($statement:literal) => {
+        concat!(
+            "with recursive step as (
+               (select queue from ready where pool is null order by queue limit 1)
+               union all
+               select (select r.queue from ready r where r.pool is null and r.queue > s.queue order by r.queue limit 1)
+               from step s where s.queue is not null),
+             line as (
+               select distinct name from unnest($1::text[]) as given(name) where not $5
+               union all
+               select queue from step where $5 and queue is not null)",
+            $statement
+        )
+    };
+}
 
-/// Bound: queues, instant, how many processes, how many light ones, whether pools look at every queue.
-pub(super) const PICK: &str = "with plain as materialized (
-       select r.run, r.idx, r.rank, r.light from unnest($1::text[]) as q(name)
+/// Bound: instant, points, whether it is light.
+const AHEAD: &str = with_lines!(
+    " select exists (select from line cross join lateral (
+        select rank from ready where queue = line.name and light = $4 and pool is null and at <= $2
+        order by rank, run, idx limit 1) r where r.rank < $2 - $3::float8 * interval '1 minute')"
+);
+
+/// Bound: instant, how many processes, how many light ones.
+pub(super) const PICK: &str = with_lines!(
+    ", plain as materialized (
+       select r.tid, r.run, r.idx, r.rank, r.light from line
        cross join (values (false, $3::bigint), (true, $4::bigint)) as kind(light, room)
        cross join lateral (
-         select run, idx, rank, light from ready
-         where queue = q.name and light = kind.light and pool is null and at <= $2
+         select ctid as tid, run, idx, rank, light from ready
+         where queue = line.name and light = kind.light and pool is null and at <= $2
          order by rank, run, idx limit kind.room for update skip locked) r),
      free as materialized (
        select p.name as pool, s.no from pool p cross join lateral (
@@ -272,20 +314,21 @@ pub(super) const PICK: &str = "with plain as materialized (
                                  limit $3 + $4) waiting)
          for update skip locked) s),
      pooled as materialized (
-       select f.pool, r.run, r.idx, r.rank, r.light
+       select f.pool, r.tid, r.run, r.idx, r.rank, r.light
        from (select pool, count(*) as slots from free group by pool) f
        cross join lateral (
-         select run, idx, rank, light from ready
+         select ctid as tid, run, idx, rank, light from ready
          where pool = f.pool and at <= $2 and ($5 or queue = any($1)) and case when light then $4 else $3 end > 0
          order by rank, run, idx limit f.slots for update skip locked) r),
      heads as (
-       select run, idx, rank, light, null::integer as slot from plain
+       select tid, run, idx, rank, light, null::integer as slot from plain
        union all
-       select r.run, r.idx, r.rank, r.light, s.no from
+       select r.tid, r.run, r.idx, r.rank, r.light, s.no from
          (select *, row_number() over (partition by pool order by rank, run, idx) as nth from pooled) r
          join (select *, row_number() over (partition by pool order by no) as nth from free) s using (pool, nth)),
      picked as materialized (
        select * from (select *, row_number() over (partition by light order by rank, run, idx) as nth from heads) h
        where nth <= case when light then $4 else $3 end)
-     delete from ready r using picked p where r.run = p.run and r.idx = p.idx
-     returning r.run, r.idx, p.slot, (select count(*) from heads)";
+     delete from ready r using picked p where r.ctid = p.tid
+     returning r.run, r.idx, p.light, p.slot, (select count(*) from heads)"
+);

@@ -79,6 +79,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "create_tokens",
         sql: include_str!("../../../migrations/0071_create_tokens.sql"),
     },
+    Migration {
+        number: 80,
+        name: "leave_room_on_hot_pages",
+        sql: include_str!("../../../migrations/0080_leave_room_on_hot_pages.sql"),
+    },
 ];
 
 /// One step of the schema.

@@ -95,7 +95,8 @@ pub(super) fn has_test(name: &str) -> bool {
 /// expression yields is not looked at again.
 pub fn render_value(value: &Value, scope: &Value) -> Result<Value, RenderError> {
     let mut renderer = Renderer {
-        scope: minijinja::Value::from(Serde(scope)),
+        names: scope,
+        scope: None,
         left: OUTPUT_CAP,
     };
     renderer.value(value)
@@ -104,7 +105,8 @@ pub fn render_value(value: &Value, scope: &Value) -> Result<Value, RenderError> 
 /// Renders one text to text, whatever its expressions yield.
 pub fn render_text(text: &str, scope: &Value) -> Result<String, RenderError> {
     let mut renderer = Renderer {
-        scope: minijinja::Value::from(Serde(scope)),
+        names: scope,
+        scope: None,
         left: OUTPUT_CAP,
     };
     renderer.text(text).map(|value| as_text(&value))
@@ -113,18 +115,21 @@ pub fn render_text(text: &str, scope: &Value) -> Result<String, RenderError> {
 /// Evaluates one expression, written without braces.
 pub fn evaluate(expression: &str, scope: &Value) -> Result<Value, RenderError> {
     let mut renderer = Renderer {
-        scope: minijinja::Value::from(Serde(scope)),
+        names: scope,
+        scope: None,
         left: OUTPUT_CAP,
     };
     renderer.evaluate(expression)
 }
 
-struct Renderer {
-    scope: minijinja::Value,
+struct Renderer<'s> {
+    names: &'s Value,
+    /// The names as the evaluator takes them, once there is something to evaluate: most texts are just texts.
+    scope: Option<minijinja::Value>,
     left: usize,
 }
 
-impl Renderer {
+impl Renderer<'_> {
     fn value(&mut self, value: &Value) -> Result<Value, RenderError> {
         Ok(match value {
             Value::String(text) => self.text(text)?,
@@ -173,8 +178,10 @@ impl Renderer {
         let compiled = environment()
             .compile_expression(expression)
             .map_err(|e| failed(reason(&e)))?;
+        let names = self.names;
+        let scope = self.scope.get_or_insert_with(|| minijinja::Value::from(Serde(names)));
         let value = compiled
-            .eval(self.scope.clone())
+            .eval(scope.clone())
             .map_err(|error| match error.kind() {
                 minijinja::ErrorKind::UndefinedError => RenderError::Undefined {
                     expression: expression.to_owned(),

@@ -114,7 +114,8 @@ async fn go(
     freeze::pass(&attempting).await?;
     attempting.vault = vault::open(shared, claim.task()).await?;
     let ended = match &claim.task().gate {
-        Some(gate) => gate::pass(&attempting, gate).await,
+        // The seldom ways are apart: an attempt is moved about before it begins, with room for the largest of them.
+        Some(gate) => Box::pin(gate::pass(&attempting, gate)).await,
         None => attempting.plainly().await,
     };
     ended.map_err(|error| vault::hide_error(&attempting.vault.mask, error))
@@ -279,7 +280,7 @@ impl Attempting<'_> {
         let apart = isolation != Isolation::Inline;
         let _watched = apart.then(|| shared.guard.watch(Mark::of(claim)));
         let answered = match isolation {
-            Isolation::Process => child::run(shared, claim, prepared, stop).await,
+            Isolation::Process => Box::pin(child::run(shared, claim, prepared, stop)).await,
             Isolation::Inline | Isolation::Program => inline(shared, claim, prepared, stop).await,
         };
         // A plugin that was dropped may have had no time to end all that its program started.
@@ -294,11 +295,15 @@ fn environment(
     shared: &Shared,
     own: &BTreeMap<String, String>,
     scope: &Value,
-) -> Result<BTreeMap<String, String>, TaskError> {
-    let mut env = shared.config.env.clone();
+) -> Result<Arc<BTreeMap<String, String>>, TaskError> {
+    let mut env = Arc::clone(&shared.config.env);
+    if own.is_empty() {
+        return Ok(env);
+    }
+    let all = Arc::make_mut(&mut env);
     for (name, text) in own {
         let value = template::render_text(text, scope).map_err(|e| TaskError::fail_chain(&e))?;
-        env.insert(name.clone(), value);
+        all.insert(name.clone(), value);
     }
     Ok(env)
 }

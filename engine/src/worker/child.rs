@@ -108,7 +108,7 @@ async fn talk(
         attempt: ctx.attempt.clone(),
         folders: ctx.folders.clone(),
         params: ctx.params.clone(),
-        env: ctx.env.clone(),
+        env: (*ctx.env).clone(),
         deployment: ctx.deployment.clone(),
         hidden: ctx.mask.values().to_vec(),
     };

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{GATHER, Room, Shared, lock};
+use super::{CROWD, GATHER, Room, Shared, lock};
 use crate::clock;
 use crate::plugin::Isolation;
 use crate::store::advance::{Advanced, Report};
@@ -31,21 +31,33 @@ pub(super) async fn collect(
         if count == 0 {
             return;
         }
-        if shared.is_crowded_with_light() {
-            clock::sleep(GATHER).await;
-            while batch.len() < BATCH
-                && let Ok(report) = inbox.try_recv()
-            {
-                batch.push(report);
-            }
-        }
+        gather(&shared, &mut inbox, &mut batch).await;
         commit(&shared, std::mem::take(&mut batch).into(), &over).await;
+    }
+}
+
+/// Where hundreds of inline attempts are under way, waits a moment for half of them: they are committed together, and while they are,
+/// the other half runs.
+async fn gather(shared: &Shared, inbox: &mut mpsc::UnboundedReceiver<Report>, batch: &mut Vec<Report>) {
+    let half = shared.light_under_way() / 2;
+    let until = clock::monotonic() + GATHER;
+    while half >= CROWD && batch.len() < half {
+        let left = until.saturating_duration_since(clock::monotonic());
+        let more = tokio::time::timeout(left, inbox.recv_many(batch, BATCH - batch.len()));
+        if more.await.unwrap_or_default() == 0 {
+            return;
+        }
     }
 }
 
 /// Commits a batch, again and again while the trouble is passing: results are not thrown away because PostgreSQL restarts.
 async fn commit(shared: &Arc<Shared>, batch: Arc<[Report]>, over: &CancellationToken) {
-    let claimer = (!shared.draining.load(Ordering::Acquire)).then(|| shared.claimer(freed(shared, &batch)));
+    let claimer = (!shared.draining.load(Ordering::Acquire)).then(|| {
+        let room = freed(shared, &batch);
+        let mut claimer = shared.claimer(room);
+        claimer.crowded.cut_short = shared.full.waits_for(room);
+        claimer
+    });
     loop {
         match shared
             .store

@@ -144,7 +144,7 @@ async fn run(
         .ok_or_else(|| TaskError::fail(format_args!("this worker has no plugin `{name}`")))?;
     let mut ctx = Ctx::new(start.attempt, start.folders, cancel, host);
     ctx.params = start.params;
-    ctx.env = start.env;
+    ctx.env = Arc::new(start.env);
     ctx.deployment = start.deployment;
     ctx.mask = Mask::new(start.hidden);
     let task = tokio::spawn(async move { act(plugin.as_ref(), (&ctx, start.input), start.preview).await });

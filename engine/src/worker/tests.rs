@@ -234,7 +234,7 @@ fn config(home: PathBuf) -> WorkerConfig {
         queues: vec!["default".to_owned()],
         slots: 4,
         home,
-        env: BTreeMap::new(),
+        env: Arc::default(),
         deployment: Deployment::default(),
         child: entry("child_entry"),
         guard: [entry("guard_entry"), vec!["--ignored".to_owned()]].concat(),

@@ -1,5 +1,6 @@
 //! The secrets of an attempt: opened here and nowhere else, and what hides them wherever the attempt speaks.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -85,9 +86,11 @@ fn named(task: &Task) -> BTreeSet<String> {
 
 impl Vault {
     /// What `with` and `env` may name: the scope, and the secrets.
-    pub(super) fn unlock(&self, scope: &Value) -> Value {
-        let mut scope = scope.clone();
-        if let Value::Object(names) = &mut scope {
+    pub(super) fn unlock<'s>(&self, scope: &'s Value) -> Cow<'s, Value> {
+        let mut scope = Cow::Borrowed(scope);
+        if !self.values.is_empty()
+            && let Value::Object(names) = scope.to_mut()
+        {
             names.insert("secrets".to_owned(), serde_json::json!(self.values));
         }
         scope

@@ -109,7 +109,7 @@ pub fn environment(ctx: &Ctx, files: &Files) -> BTreeMap<String, String> {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    all.extend(ctx.env.clone());
+    all.extend((*ctx.env).clone());
     let attempt = &ctx.attempt;
     let ours = [
         ("ATTEMPT", marker(ctx)),

@@ -46,10 +46,7 @@ async fn arguments_reach_the_program_as_they_are() {
 #[tokio::test]
 async fn the_environment_is_clean_and_says_who_we_are() {
     let mut bench = Bench::new();
-    bench
-        .ctx
-        .env
-        .insert("MLFLOW_TRACKING_URI".into(), "http://m".into());
+    bench.env().insert("MLFLOW_TRACKING_URI".into(), "http://m".into());
     shell(
         &bench,
         "env; umask; pwd; cat; ps -o sid= -p $$ >/dev/null; echo end",
@@ -175,7 +172,7 @@ async fn a_line_of_ten_megabytes_is_capped_and_a_million_lines_all_arrive() {
 #[tokio::test]
 async fn secrets_are_hidden_in_logs_errors_and_outputs() {
     let mut bench = Bench::new();
-    bench.ctx.env.insert("TOKEN".into(), "canary-123".into());
+    bench.env().insert("TOKEN".into(), "canary-123".into());
     let with = |text: &str| json!({"shell": text, "secret_env": ["TOKEN"], "outputs": {"x": "string"}});
     let said = message(bench.run("command", with("echo got $TOKEN; exit 1")).await);
     assert!(said.contains("got ***") && !said.contains("canary"), "{said}");

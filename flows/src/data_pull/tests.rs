@@ -106,7 +106,7 @@ async fn the_window_ends_before_until_and_only_its_partitions_are_read() {
 #[tokio::test]
 async fn a_key_that_the_source_makes_nothing_of_is_refused_where_its_address_is_known_only_now() {
     let mut bench = Bench::new();
-    bench.ctx.env = [("EVENTS".to_owned(), "file:///nowhere".to_owned())].into();
+    *bench.env() = [("EVENTS".to_owned(), "file:///nowhere".to_owned())].into();
     let mut odd = with("EVENTS", 2);
     odd["table"] = json!("events");
     let message = bench.run("data_pull", odd).await.unwrap_err().to_string();
@@ -172,10 +172,7 @@ async fn two_s3_servers_give_what_a_folder_gives() {
         tidegate_test_fixtures::s3::S3::moto(),
     ] {
         let mut bench = Bench::new();
-        bench
-            .ctx
-            .env
-            .extend(server.env().into_iter().map(|(k, v)| (k.to_owned(), v)));
+        bench.env().extend(server.env().into_iter().map(|(k, v)| (k.to_owned(), v)));
         let root = format!("s3://{}/lake", server.bucket());
         write(&dirty(), &root, &bench.ctx.env).await.unwrap();
         let output = bench.run("data_pull", with(&root, 10)).await.unwrap();
@@ -224,10 +221,7 @@ async fn postgresql_gives_what_a_folder_gives() {
     let database = tidegate_test_fixtures::postgres::database().await;
     table(&database.url, &dirty()).await;
     let mut bench = Bench::new();
-    bench
-        .ctx
-        .env
-        .insert("LEARNING_DATABASE".into(), database.url.clone());
+    bench.env().insert("LEARNING_DATABASE".into(), database.url.clone());
     let mut input = with("LEARNING_DATABASE", 10);
     (input["table"], input["deletion_list"]) = (json!("learning.events"), json!(list));
     let output = bench.run("data_pull", input.clone()).await.unwrap();

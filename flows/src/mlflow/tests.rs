@@ -34,7 +34,7 @@ fn answering(answer: &'static str) -> (String, mpsc::Receiver<String>) {
 
 fn client(env: &[(&str, &str)]) -> Result<Option<Mlflow>, MlflowError> {
     let mut bench = Bench::new();
-    bench.ctx.env = env
+    *bench.env() = env
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();

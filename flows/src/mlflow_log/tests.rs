@@ -65,7 +65,7 @@ fn registry() -> Registry {
 
 fn bench(uri: &str) -> Bench {
     let mut bench = Bench::new();
-    bench.ctx.env.insert("MLFLOW_TRACKING_URI".into(), uri.into());
+    bench.env().insert("MLFLOW_TRACKING_URI".into(), uri.into());
     bench
 }
 
@@ -274,7 +274,7 @@ async fn survives_loss_at_every_request(name: &str, fault: impl Fn() -> Fault) {
     let mut lost = Vec::new();
     for k in 0.. {
         let proxy = Proxy::start(Upstream::Port(port));
-        bench.ctx.env.insert(
+        bench.env().insert(
             "MLFLOW_TRACKING_URI".into(),
             format!("http://127.0.0.1:{}", proxy.port()),
         );

@@ -72,10 +72,7 @@ impl World {
 
     fn bench(&self) -> Bench {
         let mut bench = Bench::with_host(self.host.clone());
-        bench
-            .ctx
-            .env
-            .insert("MLFLOW_TRACKING_URI".into(), self.uri.clone());
+        bench.env().insert("MLFLOW_TRACKING_URI".into(), self.uri.clone());
         bench
     }
 
@@ -261,7 +258,7 @@ async fn survives_loss_at_every_request(name: &str, fault: impl Fn() -> Fault) {
         world.host.seen().moves.clear();
         let proxy = Proxy::start(Upstream::Port(port));
         let mut bench = world.bench();
-        bench.ctx.env.insert(
+        bench.env().insert(
             "MLFLOW_TRACKING_URI".into(),
             format!("http://127.0.0.1:{}", proxy.port()),
         );

@@ -170,7 +170,7 @@ impl Bench {
             queues: vec!["default".to_owned()],
             slots: 2,
             home: home.path().to_owned(),
-            env: BTreeMap::new(),
+            env: Arc::default(),
             deployment: tidegate_engine::plugin::Deployment::default(),
             child: Vec::new(),
             guard: Vec::new(),

@@ -55,28 +55,37 @@ pub async fn lock_slices(store: &Store, conn: &mut PgConnection, slices: &Slices
     Ok(runs)
 }
 
-/// Locks runs and loads of each the frontier of the task runs that something happened to: in one statement, where the flows of all of
-/// them are in memory.
+/// Locks runs and loads of each the frontier of the task runs that something happened to, and of others just themselves: in one
+/// statement, where the flows are in memory.
 pub async fn lock_frontiers(
     store: &Store,
     conn: &mut PgConnection,
-    touched: Slices,
+    (touched, alone): (Slices, Slices),
 ) -> Result<Vec<LockedRun>> {
     let frontier = |flow: &Flow, of: &BTreeSet<TaskIdx>| plan::frontier(&flow.graph, of.iter().copied());
     let known = touched
         .iter()
         .map(|(run, of)| Some((*run, frontier(&*store.flow_in_memory(*run)?, of))));
-    if let Some(slices) = known.collect::<Option<Slices>>() {
+    if let Some(mut slices) = known.collect::<Option<Slices>>() {
+        merge(&mut slices, alone);
         return lock_slices(store, conn, &slices).await;
     }
-    let ids: Vec<RunId> = touched.keys().copied().collect();
+    let ids: BTreeSet<RunId> = touched.keys().chain(alone.keys()).copied().collect();
+    let ids: Vec<RunId> = ids.into_iter().collect();
     let mut runs = lock_all(store, conn, &ids).await?;
     let slices = runs
         .iter()
         .filter_map(|run| Some((run.id, frontier(&run.flow, touched.get(&run.id)?))));
-    let slices: Slices = slices.collect();
+    let mut slices: Slices = slices.collect();
+    merge(&mut slices, alone);
     load_slices(conn, &mut runs, &slices).await?;
     Ok(runs)
+}
+
+fn merge(slices: &mut Slices, others: Slices) {
+    for (run, more) in others {
+        slices.entry(run).or_default().extend(more);
+    }
 }
 
 async fn locked_run(store: &Store, conn: &mut PgConnection, row: &PgRow) -> Result<LockedRun> {

@@ -33,6 +33,7 @@ pub async fn write_all(conn: &mut PgConnection, runs: &[LockedRun], now: Timesta
     tasks::insert(conn, new, now).await?;
     items::write_maps(conn, runs).await?;
     holds::drop_ready(conn, runs).await?;
+    holds::renew_leases(conn, runs).await?;
     holds::write_slots(conn, runs).await?;
     void_approvals(conn, runs, now).await?;
     for run in runs {
@@ -147,8 +148,9 @@ impl LockedRun {
 
 /// All that a transaction on runs usually writes, in one round trip; where nothing is to be written, the arrays are empty.
 ///
-/// The parts touch different tables, so their order is of no matter. A lease is found by its key once it is locked, not by its
-/// place: a renewal that commits meanwhile moves the row, and who looked for it where it was would leave it behind.
+/// The parts touch different tables, so their order is of no matter. Leases are found by their keys, not by their places: a renewal
+/// that commits meanwhile moves the row, and who looked for it where it was would leave it behind. They end in the order of the
+/// arrays, which is that of renewals.
 pub(in crate::store) const WRITE: &str = "with told as (
        insert into event (day, run, seq, kind, idx, at, data)
        select day, run, seq, kind, idx::int[], $1, data
@@ -180,22 +182,16 @@ pub(in crate::store) const WRITE: &str = "with told as (
        from unnest($27::uuid[], $28::int[], $29::timestamptz[], $30::boolean[], $31::text[], $32::float8[], $33::text[])
          as u(run, idx, at, light, queue, points, pool)
        on conflict (run, idx) do nothing),
-     held as materialized (
-       select l.run, l.idx from unnest($34::uuid[], $35::int[]) as u(run, idx)
-       join lease l on l.run = u.run and l.idx = u.idx order by l.run, l.idx for update of l),
      freed as (
-       delete from lease l using held h where l.run = h.run and l.idx = h.idx),
+       delete from lease l using unnest($34::uuid[], $35::int[]) as u(run, idx) where l.run = u.run and l.idx = u.idx),
      granted as (
        insert into lease (run, idx, epoch, worker, until)
        select run, idx, epoch, worker, clock_timestamp() + $2 * interval '1 millisecond'
-       from unnest($36::uuid[], $37::int[], $38::bigint[], $39::uuid[]) as u(run, idx, epoch, worker)
-       on conflict (run, idx) do update
-         set epoch = excluded.epoch, worker = excluded.worker, until = excluded.until, progress = null),
+       from unnest($36::uuid[], $37::int[], $38::bigint[], $39::uuid[]) as u(run, idx, epoch, worker)),
      handed_on as (
        insert into task_output (run, idx, epoch, outputs)
        select run, idx, epoch, outputs
-       from unnest($40::uuid[], $41::int[], $42::bigint[], $43::jsonb[]) as u(run, idx, epoch, outputs)
-       on conflict (run, idx) do nothing)
+       from unnest($40::uuid[], $41::int[], $42::bigint[], $43::jsonb[]) as u(run, idx, epoch, outputs))
      update run r set state = u.state::run_state, reason = u.reason, open = u.open, active = u.active, seen = u.seen,
        next_seq = r.next_seq + u.events,
        started_at = case when u.state <> 'queued' then coalesce(r.started_at, $1) end,
@@ -221,5 +217,4 @@ const WRITE_NEW: &str = "with told as (
      insert into ready (queue, rank, at, run, idx, pool, light)
      select queue, at - points * interval '1 minute', at, run, idx, pool, light
      from unnest($18::uuid[], $19::int[], $20::timestamptz[], $21::boolean[], $22::text[], $23::float8[], $24::text[])
-       as u(run, idx, at, light, queue, points, pool)
-     on conflict (run, idx) do nothing";
+       as u(run, idx, at, light, queue, points, pool)";

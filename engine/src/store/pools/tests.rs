@@ -138,6 +138,7 @@ async fn a_chain_gives_way_to_what_is_more_urgent_when_slots_are_short() {
         crowded: Crowded {
             slots: true,
             light: true,
+            cut_short: false,
         },
         ..bench.claimer(1)
     };

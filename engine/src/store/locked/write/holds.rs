@@ -3,9 +3,10 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::super::super::{Result, pg};
+use super::super::super::{Result, leases, pg};
 use super::super::LockedRun;
 use super::{Places, Written};
+use crate::id::TaskIdx;
 use crate::state::task_run::TaskState;
 
 /// What became ready, as columns.
@@ -87,10 +88,15 @@ pub(super) struct Granted {
 }
 
 impl Granted {
+    /// Those of task runs that had none before.
     pub(super) fn of(runs: &[LockedRun]) -> Self {
+        Self::such(runs, |run, idx| !held_before(run, idx))
+    }
+
+    fn such(runs: &[LockedRun], such: impl Fn(&LockedRun, TaskIdx) -> bool) -> Self {
         let mut all = Self::default();
         for run in runs {
-            for (idx, holder) in &run.leases {
+            for (idx, holder) in run.leases.iter().filter(|(idx, _)| such(run, **idx)) {
                 all.place.push(run, *idx);
                 all.epoch.push(run.tasks.get(idx).map_or(0, |t| t.epoch));
                 all.worker.push(*holder);
@@ -102,6 +108,27 @@ impl Granted {
     pub(super) fn bind(self, query: Written<'_>) -> Written<'_> {
         self.place.bind(query).bind(self.epoch).bind(self.worker)
     }
+}
+
+fn held_before(run: &LockedRun, idx: TaskIdx) -> bool {
+    let before = run.before.get(&idx);
+    before.is_some_and(|task| task.state == TaskState::Running)
+}
+
+/// Leases of task runs whose attempt ended here and whose next attempt began here.
+pub(super) async fn renew_leases(conn: &mut PgConnection, runs: &[LockedRun]) -> Result<()> {
+    let again = Granted::such(runs, held_before);
+    if !again.place.is_empty() {
+        let query = sqlx::query(
+            "update lease l set epoch = u.epoch, worker = u.worker, progress = null,
+               until = clock_timestamp() + $1 * interval '1 millisecond'
+             from unnest($2::uuid[], $3::int[], $4::bigint[], $5::uuid[]) as u(run, idx, epoch, worker)
+             where l.run = u.run and l.idx = u.idx",
+        );
+        let query = query.bind(leases::LEASE.as_millis() as f64);
+        again.bind(query).execute(conn).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn write_slots(conn: &mut PgConnection, runs: &[LockedRun]) -> Result<()> {
