@@ -95,6 +95,7 @@ impl House {
         let services = tidegate_web::Services {
             store: self.store.clone(),
             registry: tidegate_flows::registry(),
+            secret_key: self.config.secret_key.clone(),
         };
         let stop = self.stop.clone();
         self.roles.spawn(async move {

@@ -13,6 +13,7 @@ mod runs;
 mod schedules;
 mod secrets;
 mod tokens;
+mod webhooks;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -31,6 +32,7 @@ pub use runs::{Request, RetryRequest, Triggered, cancel, confirm, retry, trigger
 pub use schedules::pause_schedule;
 pub use secrets::{remove_secret, set_secret};
 pub use tokens::{TokenRequest, create_token, revoke_token, tokens};
+pub use webhooks::{Message, receive};
 
 use crate::spec::Diagnostic;
 use crate::spec::params::ParamProblem;
@@ -145,6 +147,9 @@ pub enum CommandError {
     /// 403: the actor may not.
     #[error("{why}")]
     Forbidden { why: String },
+    /// 401: a message that nobody signed, or that nobody takes.
+    #[error("no webhook takes this, or its signature does not fit")]
+    Unsigned,
     /// 404.
     #[error("no {what} `{name}`{}", near(.help))]
     NotFound {
@@ -179,6 +184,9 @@ pub enum CommandError {
     /// 412: what the decision rests on changed.
     #[error("the evidence is another by now: {now}")]
     EvidenceChanged { now: String },
+    /// 503: something is to be set up here first.
+    #[error("{why}")]
+    NotReady { why: String },
     /// 503 or 500.
     #[error("store")]
     Store(#[from] StoreError),

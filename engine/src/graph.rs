@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::id::{TaskIdx, TaskName};
 
 pub use cycle::{find_cycle, find_cycles};
-pub use flow::{DomDow, EndState, Flow, FlowTrigger, Missed, Overlap, ParamKind, ParamSpec, ScheduleSpec};
+pub use flow::{
+    DomDow, EndState, Flow, FlowTrigger, Missed, Overlap, ParamKind, ParamSpec, ScheduleSpec, Sender, Webhook,
+};
 pub use items::MAX_ITEMS;
 pub use notify::{Moment, Notify};
 pub use placement::{DEFAULT_QUEUE, EVERY_QUEUE, MOST_URGENT, Placement};

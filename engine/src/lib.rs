@@ -19,6 +19,7 @@ pub mod schedule;
 pub mod scheduler;
 pub mod schema;
 pub mod secrets;
+pub mod signature;
 pub mod spec;
 pub mod state;
 pub mod store;

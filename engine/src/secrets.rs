@@ -20,6 +20,15 @@ pub const SHORTEST: usize = 6;
 /// Bytes of a secret at most.
 pub const LONGEST: usize = 64 << 10;
 
+/// Whether a secret may be called so: as `{{ secrets.NAME }}` can name it.
+pub fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !text.is_empty()
+        && text.len() <= 100
+        && text.chars().all(plain)
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+}
+
 /// Why a secret cannot be sealed or opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {

@@ -10,6 +10,7 @@ mod pools;
 mod runs;
 mod stream;
 mod tokens;
+mod webhooks;
 
 pub use stream::is_over;
 
@@ -49,6 +50,7 @@ pub fn routes() -> Vec<Route> {
     routes.extend(runs::routes());
     routes.extend(approvals::routes());
     routes.extend(tokens::routes());
+    routes.extend(webhooks::routes());
     routes
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use tidegate_engine::plugin::Registry;
+use tidegate_engine::secrets::KeySource;
 use tidegate_engine::store::Store;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,8 @@ pub struct Services {
     pub store: Store,
     /// The plugins that flow files may name.
     pub registry: Registry,
+    /// Where the key of the secrets is: webhooks are checked with them.
+    pub secret_key: KeySource,
 }
 
 /// What every handler is given. Cheap to clone.
@@ -48,6 +51,7 @@ pub struct App {
     pub store: Store,
     /// The plugins that flow files may name.
     pub registry: Registry,
+    pub(crate) secret_key: KeySource,
     /// How to behave.
     pub config: Arc<Config>,
     /// Ends streams when the process shall end.
@@ -61,6 +65,7 @@ impl App {
         Self {
             store: services.store,
             registry: services.registry,
+            secret_key: services.secret_key,
             streams: Arc::new(Semaphore::new(config.streams)),
             config: Arc::new(config),
             stop,

@@ -76,6 +76,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, ("not-found", "Not found"), detail)
     }
 
+    /// 401, of a message that carries its own credential.
+    fn unsigned(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ("unsigned", "It is not signed"), detail)
+    }
+
     /// 408.
     pub fn too_slow() -> Self {
         let detail = "the body did not arrive within 10 s";
@@ -174,6 +179,8 @@ impl From<CommandError> for Problem {
         };
         match error {
             CommandError::Forbidden { why } => Self::forbidden(why),
+            CommandError::Unsigned => Self::unsigned(said),
+            CommandError::NotReady { why } => Self::unavailable(why),
             CommandError::NotFound { .. } => Self::missing(said),
             CommandError::Params(problems) => {
                 let listed: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -14,3 +14,4 @@ mod safety;
 mod socket;
 mod tokens;
 mod watching;
+mod webhooks;

@@ -161,7 +161,7 @@ fn checked(key: Option<&str>) -> Result<Option<&str>, CommandError> {
     }
 }
 
-async fn answer(
+pub(super) async fn answer(
     store: &Store,
     (placed, key): (Placed, Option<&str>),
     now: Timestamp,

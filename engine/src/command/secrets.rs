@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Actor, CommandError, Role};
-use crate::secrets::{LONGEST, SHORTEST, SecretKey};
+use crate::secrets::{LONGEST, SHORTEST, SecretKey, is_name};
 use crate::store::Store;
 
 /// Puts a secret in place; `true`: there was none of that name. `Invalid`: a name or a value that cannot be taken.
@@ -23,11 +23,7 @@ pub async fn set_secret(
 }
 
 fn check(name: &str, value: &str) -> Result<(), String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        || !name.chars().all(plain)
-        || name.len() > 100
-    {
+    if !is_name(name) {
         return Err(format!(
             "`{name}` is no name for a secret: letters, digits and `_`, at most 100, no digit first"
         ));

@@ -39,6 +39,9 @@ pub struct Flow {
     /// Flows whose ended runs make runs of this one.
     #[serde(default)]
     pub triggers: Vec<FlowTrigger>,
+    /// The messages of another program that make runs of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
     /// Declared params, in file order.
     pub params: IndexMap<String, ParamSpec>,
     /// Constants, `${TIDEGATE_VAR_X}` already replaced.
@@ -91,6 +94,32 @@ pub struct FlowTrigger {
     pub flow: FlowName,
     /// How its run must have ended.
     pub states: Vec<EndState>,
+}
+
+/// A way in for other programs: a signed message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Webhook {
+    /// Name of the secret that it is signed with.
+    pub secret: String,
+    /// Whose signature it carries.
+    pub sender: Sender,
+    /// An expression over `body`: a message for which it is false makes no run.
+    pub when: Option<String>,
+    /// Params of the runs it makes; texts may name `body`.
+    pub params: BTreeMap<String, Value>,
+}
+
+/// Whose way of signing a webhook follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Sender {
+    /// That of our own webhooks.
+    #[default]
+    Tidegate,
+    /// MLflow's.
+    Mlflow,
+    /// GitHub's.
+    Github,
 }
 
 /// How a run can end.

@@ -64,6 +64,7 @@ fn flow(name: &str, cron: &str) -> Flow {
         notify: Vec::new(),
         schedules: vec![schedule("s", cron)],
         triggers: Vec::new(),
+        webhook: None,
         params: indexmap::IndexMap::new(),
         vars: BTreeMap::new(),
         files: BTreeMap::new(),

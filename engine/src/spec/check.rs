@@ -3,6 +3,7 @@
 mod absence;
 mod each;
 mod fit;
+mod given;
 mod names;
 mod schedule;
 mod seal;
@@ -11,6 +12,7 @@ mod sub_flow;
 mod syntax;
 mod tasks;
 mod trigger;
+mod webhook;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,7 +144,7 @@ impl<'d> Checker<'d> {
         let names = names::Names::new(self, &raw.tasks, names::scope_of(&params, &vars, unsure));
         let (tasks, files) = tasks::check(self, raw.tasks, &names);
         let schedules = schedule::check(self.doc, raw.schedules, &params);
-        let triggers = trigger::check(self.doc, raw.triggers, (name.as_ref(), &params));
+        let (triggers, webhook) = trigger::check(self.doc, raw.triggers, (name.as_ref(), &params));
         if !self.doc.problems.is_empty() {
             return None;
         }
@@ -171,6 +173,7 @@ impl<'d> Checker<'d> {
             schedules,
             notify: raw.notify,
             triggers,
+            webhook,
             params,
             vars,
             files,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::raw::{ENDS, MISSED, OVERLAPS, PARAM_TYPES, RUN_IFS, TRIGGERS};
+use super::raw::{ENDS, MISSED, OVERLAPS, PARAM_TYPES, RUN_IFS, SENDERS, TRIGGERS};
 use crate::graph::{MAX_ITEMS, MOST_URGENT, Moment};
 use crate::plugin::Registry;
 
@@ -92,14 +92,21 @@ fn notify() -> Value {
 }
 
 fn trigger() -> Value {
-    table(
-        &["on", "flow"],
+    let needs = |on: &str, key: &str| json!({"if": {"properties": {"on": {"const": on}}}, "then": {"required": [key]}});
+    let mut trigger = table(
+        &["on"],
         json!({
             "on": {"enum": TRIGGERS, "description": "What makes a run"},
             "flow": text("The flow whose runs are followed"),
             "states": {"type": "array", "items": {"enum": ENDS}, "default": ["succeeded"]},
+            "secret": text("Name of the secret that the webhook's messages are signed with"),
+            "sender": {"enum": SENDERS, "default": "tidegate", "description": "Whose way of signing they follow"},
+            "when": text("An expression over `body`, without braces; a message for which it is false makes no run"),
+            "params": {"type": "object", "description": "Params of the runs; texts may name `body`"},
         }),
-    )
+    );
+    trigger["allOf"] = json!([needs("flow", "flow"), needs("webhook", "secret")]);
+    trigger
 }
 
 fn param() -> Value {

@@ -12,7 +12,7 @@ use toml::de::DeTable;
 
 use super::decode::{Doc, Node, Section, Text};
 use super::diagnostic::Problem;
-use crate::graph::{DomDow, Missed, Notify, Overlap};
+use crate::graph::{DomDow, Missed, Notify, Overlap, Sender};
 
 pub(super) use param::{RawParam, TYPES as PARAM_TYPES, decode_given};
 pub(super) use task::{RUN_IFS, RawTask};
@@ -22,7 +22,7 @@ pub(super) struct Raw<'d> {
     pub head: Head,
     pub schedules: Vec<RawSchedule<'d>>,
     pub notify: Vec<Notify>,
-    pub triggers: Vec<RawTrigger>,
+    pub triggers: Vec<RawTrigger<'d>>,
     pub params: Vec<RawParam>,
     pub vars: Vec<(Text, Node<'d>)>,
     pub tasks: Vec<RawTask<'d>>,
@@ -42,11 +42,24 @@ pub(super) struct Head {
     pub priority: i32,
 }
 
-/// A `[[trigger]]` on a flow.
-pub(super) struct RawTrigger {
+/// A `[[trigger]]`.
+pub(super) struct RawTrigger<'d> {
     pub span: Range<usize>,
-    pub flow: Option<Text>,
-    pub states: Vec<Text>,
+    pub on: On<'d>,
+}
+
+/// What a trigger waits for.
+pub(super) enum On<'d> {
+    Flow {
+        flow: Option<Text>,
+        states: Vec<Text>,
+    },
+    Webhook {
+        secret: Option<Text>,
+        sender: Sender,
+        when: Option<Text>,
+        params: Option<Section<'d>>,
+    },
 }
 
 /// A `[[schedule]]`.
@@ -82,8 +95,10 @@ const SCHEDULE_KEYS: [&str; 7] = [
     "missed_window",
     "params",
 ];
-const TRIGGER_KEYS: [&str; 3] = ["on", "flow", "states"];
-pub(super) const TRIGGERS: [&str; 1] = ["flow"];
+const FLOW_TRIGGER_KEYS: [&str; 3] = ["on", "flow", "states"];
+const WEBHOOK_KEYS: [&str; 5] = ["on", "secret", "sender", "when", "params"];
+pub(super) const TRIGGERS: [&str; 2] = ["flow", "webhook"];
+pub(super) const SENDERS: [&str; 3] = ["tidegate", "mlflow", "github"];
 pub(super) const ENDS: [&str; 4] = ["succeeded", "failed", "rejected", "cancelled"];
 pub(super) const OVERLAPS: [&str; 4] = ["skip", "queue", "cancel_previous", "allow"];
 pub(super) const MISSED: [&str; 3] = ["skip", "latest", "all"];
@@ -191,15 +206,28 @@ fn schedule<'d>(doc: Doc<'d>, node: Node<'d>) -> Option<RawSchedule<'d>> {
     })
 }
 
-fn trigger<'d>(doc: Doc<'d>, node: Node<'d>) -> Option<RawTrigger> {
-    let section = doc.section(node, "[[trigger]]", &TRIGGER_KEYS)?;
+fn trigger<'d>(doc: Doc<'d>, node: Node<'d>) -> Option<RawTrigger<'d>> {
+    let section = doc.open(node, "[[trigger]]")?;
     section.required("on");
-    section.choice::<String>("on", &TRIGGERS);
-    Some(RawTrigger {
-        flow: section.required("flow"),
-        states: section.texts("states"),
-        span: section.span,
-    })
+    let on: String = section.choice("on", &TRIGGERS)?;
+    let on = if on == "flow" {
+        section.only(&FLOW_TRIGGER_KEYS);
+        On::Flow {
+            flow: section.required("flow"),
+            states: section.texts("states"),
+        }
+    } else {
+        section.only(&WEBHOOK_KEYS);
+        let params = section.get("params");
+        On::Webhook {
+            secret: section.required("secret"),
+            sender: section.choice("sender", &SENDERS).unwrap_or_default(),
+            when: section.text("when"),
+            params: params.and_then(|node| doc.open(node, "params of a trigger")),
+        }
+    };
+    let span = section.span;
+    Some(RawTrigger { span, on })
 }
 
 /// The tasks; `priority`: of those that have none of their own.

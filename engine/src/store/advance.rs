@@ -120,11 +120,7 @@ async fn advance(
 }
 
 /// What waits for a worker that was short of room; its room is that much smaller.
-async fn pick_too(
-    conn: &mut PgConnection,
-    claimer: Option<&mut Claimer>,
-    now: Timestamp,
-) -> Result<Picked> {
+async fn pick_too(conn: &mut PgConnection, claimer: Option<&mut Claimer>, now: Timestamp) -> Result<Picked> {
     let Some(claimer) = claimer.filter(|claimer| claimer.crowded.cut_short) else {
         return Ok(Picked::new());
     };
@@ -276,7 +272,9 @@ async fn next_of(
     if claimer.is_crowded(light) && !claimer.crowded.cut_short {
         // Ahead by more than half a point, that is. Below, a chain goes on where it is: to give way to each equal would cost it a
         // claim for every task.
-        let points = next.iter().map(|&idx| run.flow.graph.task(idx).placement.priority);
+        let points = next
+            .iter()
+            .map(|&idx| run.flow.graph.task(idx).placement.priority);
         let points = f64::from(points.max().unwrap_or_default()) + 0.5;
         if claim::is_outranked(conn, (claimer, light), (points, now)).await? {
             next.clear();

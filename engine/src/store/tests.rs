@@ -84,6 +84,7 @@ pub(crate) fn flow(tasks: Vec<Task>) -> Flow {
         notify: Vec::new(),
         schedules: Vec::new(),
         triggers: Vec::new(),
+        webhook: None,
         params: indexmap::IndexMap::new(),
         vars: BTreeMap::new(),
         files: BTreeMap::new(),

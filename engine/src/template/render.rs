@@ -179,15 +179,15 @@ impl Renderer<'_> {
             .compile_expression(expression)
             .map_err(|e| failed(reason(&e)))?;
         let names = self.names;
-        let scope = self.scope.get_or_insert_with(|| minijinja::Value::from(Serde(names)));
-        let value = compiled
-            .eval(scope.clone())
-            .map_err(|error| match error.kind() {
-                minijinja::ErrorKind::UndefinedError => RenderError::Undefined {
-                    expression: expression.to_owned(),
-                },
-                _ => failed(reason(&error)),
-            })?;
+        let scope = self
+            .scope
+            .get_or_insert_with(|| minijinja::Value::from(Serde(names)));
+        let value = compiled.eval(scope.clone()).map_err(|error| match error.kind() {
+            minijinja::ErrorKind::UndefinedError => RenderError::Undefined {
+                expression: expression.to_owned(),
+            },
+            _ => failed(reason(&error)),
+        })?;
         if value.is_undefined() {
             return Err(RenderError::Undefined {
                 expression: expression.to_owned(),

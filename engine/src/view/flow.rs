@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::RunSummary;
 use crate::gate::Gate;
-use crate::graph::{Flow, ParamSpec, ScheduleSpec, Task};
+use crate::graph::{Flow, ParamSpec, ScheduleSpec, Task, Webhook};
 
 /// A flow as lists show it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct FlowDetail {
     /// Its schedules as its file declares them.
     #[serde(default)]
     pub schedule: Vec<ScheduleSpec>,
+    /// The signed messages that make runs of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
     /// Its tasks, in the order of the file.
     pub tasks: Vec<TaskDetail>,
 }
@@ -78,6 +81,7 @@ impl FlowDetail {
         Self {
             params: flow.params.clone(),
             schedule: flow.schedules.clone(),
+            webhook: flow.webhook.clone(),
             tasks: flow.graph.tasks().iter().map(detail).collect(),
             summary,
         }

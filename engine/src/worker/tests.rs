@@ -267,6 +267,7 @@ async fn prepare_at(url: &str, tasks: Vec<Task>) -> (Store, tempfile::TempDir) {
         notify: Vec::new(),
         schedules: Vec::new(),
         triggers: Vec::new(),
+        webhook: None,
         params: indexmap::IndexMap::new(),
         vars: BTreeMap::from([("greeting".to_owned(), json!("hello"))]),
         files: BTreeMap::new(),

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_engine::clock;
 use tidegate_engine::id::RunId;
+use tidegate_engine::signature::sign;
 use tidegate_engine::spec::{SourceFile, check};
 use tidegate_engine::state::Reason;
 use tidegate_engine::store::Store;
@@ -20,7 +21,6 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use super::webhook::signature;
 use super::*;
 
 const FLOW: &str = "[flow]\nname = \"told\"\n[[notify]]\non = [\"cancelled\"]\nto = \"ops\"\n[tasks.ask]\nuses = \"approval\"\n";
@@ -119,7 +119,7 @@ async fn a_program_gets_a_signed_letter_and_the_same_one_again_when_its_answer_w
         .collect();
     assert_eq!((ids.len(), ids[0] == ids[1] && ids[1] == ids[2]), (3, true));
     for one in &asked {
-        let signed = signature(
+        let signed = sign(
             "sixteen letters.",
             one.header("tidegate-timestamp").unwrap(),
             &one.body,

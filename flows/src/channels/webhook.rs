@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Url};
-use ring::hmac;
 use serde_json::json;
 use tidegate_engine::plugin::chain;
+use tidegate_engine::signature::sign;
 
 use super::{Letter, Slack, Webhook};
 
@@ -79,7 +79,7 @@ pub(super) async fn signed(
         ("tidegate-timestamp", timestamp.clone()),
         (
             "tidegate-signature",
-            format!("v1={}", signature(&hook.secret, &timestamp, &body)),
+            format!("v1={}", sign(&hook.secret, &timestamp, &body)),
         ),
         ("tidegate-notice", letter.id.to_string()),
     ];
@@ -89,12 +89,6 @@ pub(super) async fn signed(
         headers.insert(HeaderName::from_static(name), value);
     }
     post(client, &hook.url, (body, headers)).await
-}
-
-/// HMAC-SHA256 over timestamp, dot and body, in hexadecimal digits.
-pub fn signature(secret: &str, timestamp: &str, body: &str) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-    hex::encode(hmac::sign(&key, format!("{timestamp}.{body}").as_bytes()))
 }
 
 /// Errors name no address: it may be a secret.
@@ -125,21 +119,4 @@ async fn post(client: &Client, url: &str, (body, headers): (String, HeaderMap)) 
     } else {
         format!("{status}: {said}")
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_signature_is_that_of_the_standard() {
-        // RFC 4231, case 2, is over "what do ya want for nothing?"; ours has a dot between its two parts.
-        let key = hmac::Key::new(hmac::HMAC_SHA256, b"Jefe");
-        let rfc = hex::encode(hmac::sign(&key, b"what do ya want for nothing?"));
-        assert_eq!(
-            rfc,
-            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
-        );
-        assert_eq!(signature("Jefe", "1", "x"), hex::encode(hmac::sign(&key, b"1.x")));
-    }
 }

@@ -46,7 +46,9 @@ async fn arguments_reach_the_program_as_they_are() {
 #[tokio::test]
 async fn the_environment_is_clean_and_says_who_we_are() {
     let mut bench = Bench::new();
-    bench.env().insert("MLFLOW_TRACKING_URI".into(), "http://m".into());
+    bench
+        .env()
+        .insert("MLFLOW_TRACKING_URI".into(), "http://m".into());
     shell(
         &bench,
         "env; umask; pwd; cat; ps -o sid= -p $$ >/dev/null; echo end",

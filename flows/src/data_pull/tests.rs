@@ -172,7 +172,9 @@ async fn two_s3_servers_give_what_a_folder_gives() {
         tidegate_test_fixtures::s3::S3::moto(),
     ] {
         let mut bench = Bench::new();
-        bench.env().extend(server.env().into_iter().map(|(k, v)| (k.to_owned(), v)));
+        bench
+            .env()
+            .extend(server.env().into_iter().map(|(k, v)| (k.to_owned(), v)));
         let root = format!("s3://{}/lake", server.bucket());
         write(&dirty(), &root, &bench.ctx.env).await.unwrap();
         let output = bench.run("data_pull", with(&root, 10)).await.unwrap();
@@ -221,7 +223,9 @@ async fn postgresql_gives_what_a_folder_gives() {
     let database = tidegate_test_fixtures::postgres::database().await;
     table(&database.url, &dirty()).await;
     let mut bench = Bench::new();
-    bench.env().insert("LEARNING_DATABASE".into(), database.url.clone());
+    bench
+        .env()
+        .insert("LEARNING_DATABASE".into(), database.url.clone());
     let mut input = with("LEARNING_DATABASE", 10);
     (input["table"], input["deletion_list"]) = (json!("learning.events"), json!(list));
     let output = bench.run("data_pull", input.clone()).await.unwrap();

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use tidegate_engine::clock;
 use tidegate_engine::command::{self, CommandError, Request};
-use tidegate_engine::graph::{Flow, RunIf, Task};
+use tidegate_engine::graph::{Flow, RunIf, Sender, Task, Webhook};
 use tidegate_engine::spec::params::{ParamProblem, from_texts};
 use tidegate_engine::view::FlowSummary;
 
@@ -49,11 +49,34 @@ pub struct FlowPage {
     tasks: Vec<TaskLine>,
     task_count: String,
     schedules: Vec<ScheduleCard>,
+    follows: Vec<String>,
+    webhook: Option<WebhookCard>,
     history: Drawn,
     runs: Vec<RunRow>,
     fields: Vec<Field>,
     problems: Vec<String>,
     key: String,
+}
+
+/// How another program triggers the flow.
+struct WebhookCard {
+    secret: String,
+    sender: &'static str,
+    when: Option<String>,
+}
+
+impl WebhookCard {
+    fn new(webhook: &Webhook) -> Self {
+        Self {
+            secret: webhook.secret.clone(),
+            sender: match webhook.sender {
+                Sender::Tidegate => "Tidegate",
+                Sender::Mlflow => "MLflow",
+                Sender::Github => "GitHub",
+            },
+            when: webhook.when.clone(),
+        }
+    }
 }
 
 /// A task of the flow.
@@ -99,6 +122,12 @@ impl FlowPage {
                 .iter()
                 .map(|schedule| ScheduleCard::new(schedule, &frame))
                 .collect(),
+            follows: flow
+                .triggers
+                .iter()
+                .map(|trigger| trigger.flow.to_string())
+                .collect(),
+            webhook: flow.webhook.as_ref().map(WebhookCard::new),
             history: history(&summary.recent, frame.now),
             runs: RunRow::all(&summary.recent, &frame).into_iter().take(8).collect(),
             fields: flow.params.iter().map(|param| Field::new(param, sent)).collect(),

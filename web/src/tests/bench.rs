@@ -16,6 +16,7 @@ use tidegate_engine::command::Role;
 use tidegate_engine::graph::Flow;
 use tidegate_engine::id::{RunId, VersionHash};
 use tidegate_engine::plugin::{Ctx, Isolation, Plugin, Registry, TaskError};
+use tidegate_engine::secrets::KeySource;
 use tidegate_engine::store::Store;
 use tidegate_engine::store::flows::NewVersion;
 use tidegate_engine::store::people::NewPerson;
@@ -32,6 +33,13 @@ use crate::{App, Config, Services, router};
 /// What an attacker would have shown as something else than text.
 pub const NASTY: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&";
 const PASSWORD: &str = "correct horse battery";
+
+/// A key for secrets.
+const SECRET_KEY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+pub fn secret_key() -> KeySource {
+    KeySource::Given(SECRET_KEY.to_owned())
+}
 
 /// Says what it is given, prints it, and hands it on.
 struct Give;
@@ -97,7 +105,8 @@ impl Reply {
     }
 }
 
-/// `measure` hands on a metric and something nasty; `publish` stands behind a gate that always asks an approver.
+/// `measure` hands on a metric and something nasty; `publish` stands behind a gate that always asks an approver. Its webhook asks for a run
+/// where a message says so.
 fn flow() -> Flow {
     let task = |name: &str, needs: &[u32], gate: Value| {
         json!({
@@ -126,6 +135,7 @@ fn flow() -> Flow {
             "name": "nightly", "cron": "0 2 * * *", "timezone": "Europe/Berlin", "dom_dow": null, "missed": "latest",
             "missed_window": "1d", "params": {},
         }],
+        "webhook": {"secret": "HOOK", "sender": "tidegate", "when": "body.go", "params": {"days": "{{ body.days }}"}},
         "params": {"days": {"type": "integer", "min": 1, "max": 30, "default": 7, "description": NASTY}},
         "graph": [task("measure", &[], Value::Null), task("publish", &[0], gate)],
     });
@@ -174,7 +184,7 @@ impl Bench {
             deployment: tidegate_engine::plugin::Deployment::default(),
             child: Vec::new(),
             guard: Vec::new(),
-            secret_key: tidegate_engine::secrets::KeySource::Given(String::new()),
+            secret_key: secret_key(),
             drain: Duration::ZERO,
         };
         let plugins = (store.clone(), Registry::default().with(Give));
@@ -187,6 +197,7 @@ impl Bench {
         let services = Services {
             store: store.clone(),
             registry: Registry::default().with(Give),
+            secret_key: secret_key(),
         };
         let app = App::new(config, services, stop.clone());
         Self {

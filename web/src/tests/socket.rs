@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use super::bench::secret_key;
 use crate::{Config, Services, serve};
 
 async fn ask(address: std::net::SocketAddr) -> String {
@@ -35,6 +36,7 @@ async fn slow_clients_are_hung_up_on_while_others_are_served() {
         Services {
             store,
             registry: Registry::default(),
+            secret_key: secret_key(),
         },
         listener,
         stop.clone(),
@@ -80,6 +82,7 @@ async fn a_million_header_fields_are_refused() {
         Services {
             store,
             registry: Registry::default(),
+            secret_key: secret_key(),
         },
         listener,
         stop.clone(),

@@ -7,7 +7,7 @@ use tidegate_engine::store::Store;
 use tidegate_test_fixtures::postgres::Cluster;
 use tokio_util::sync::CancellationToken;
 
-use super::bench::{Bench, Who, asking};
+use super::bench::{Bench, Who, asking, secret_key};
 use crate::{App, Config, Services, router};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,6 +44,7 @@ async fn a_database_that_is_away_is_said_to_be() {
         Services {
             store,
             registry: Registry::default(),
+            secret_key: secret_key(),
         },
         CancellationToken::new(),
     );

@@ -1,14 +1,13 @@
 //! Schedules: the cron expression, the zone, the params of the runs they make.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
-use serde_json::Value;
 
-use super::super::decode::{Doc, Section, Text};
+use super::super::decode::{Doc, Text};
 use super::super::diagnostic::Problem;
 use super::super::raw::{RawSchedule, decode_given};
+use super::given::given;
 use crate::graph::{ParamSpec, ScheduleSpec};
 use crate::id::ScheduleName;
 use crate::schedule::{Cron, find_zone};
@@ -36,7 +35,10 @@ fn check_one(
     if let Some(text) = &raw.timezone {
         check_zone(doc, text);
     }
-    let given = given_params(doc, raw.params.as_ref(), params, raw.span.clone());
+    let giver = ("this schedule", raw.span.clone());
+    let given = given(doc, (raw.params.as_ref(), params), giver, |key, node, spec| {
+        decode_given(doc, node, &key.value, &spec.kind)
+    });
     let cron = raw.cron.as_ref()?;
     if let Err(error) = Cron::parse(&cron.value, raw.dom_dow) {
         let problem = Problem::new("bad-cron", doc.place(cron, error.at.clone()), error.to_string());
@@ -81,39 +83,4 @@ fn check_zone(doc: Doc<'_>, text: &Text) {
             |near| format!("did you mean \"{near}\"?"),
         )));
     }
-}
-
-fn given_params(
-    doc: Doc<'_>,
-    section: Option<&Section<'_>>,
-    params: &IndexMap<String, ParamSpec>,
-    span: Range<usize>,
-) -> BTreeMap<String, Value> {
-    let mut given = BTreeMap::new();
-    let mut named = BTreeSet::new();
-    for (key, node) in section.into_iter().flat_map(Section::entries) {
-        named.insert(key.value.clone());
-        match params.get(&key.value) {
-            Some(spec) => {
-                given.extend(decode_given(doc, node, &key.value, &spec.kind).map(|value| (key.value, value)));
-            }
-            None => {
-                let message = format!("there is no param `{}`", key.value);
-                let problem = Problem::new("unknown-param", key.span, message);
-                doc.problems
-                    .add_unknown(problem, &key.value, params.keys().map(String::as_str));
-            }
-        }
-    }
-    for (name, _) in params
-        .iter()
-        .filter(|(name, spec)| spec.default.is_none() && !named.contains(*name))
-    {
-        let message = format!("this schedule gives no value for param `{name}`, which has no default");
-        let problem = Problem::new("missing-param", span.clone(), message);
-        doc.problems.add(problem.help(format!(
-            "add params = {{ {name} = … }}, or a default to [params.{name}]"
-        )));
-    }
-    given
 }

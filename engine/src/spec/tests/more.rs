@@ -297,6 +297,55 @@ fn a_trigger_names_another_flow_and_ends_there_are() {
     );
 }
 
+#[test]
+fn a_webhook_names_its_secret_and_knows_the_message_alone() {
+    let webhook = |lines: &str| {
+        let task = "[tasks.a]\nuses = \"data_pull\"\nwith = { source = \"s\", days = 1 }";
+        problems(&format!(
+            "[[trigger]]\non = \"webhook\"\n{lines}\n[params.p]\ntype = \"integer\"\n{task}\n"
+        ))
+    };
+    let whole = "secret = \"HOOK\"\nsender = \"mlflow\"\nwhen = \"body.data.alias == 'production'\"\nparams = { p = \"{{ body.n }}\" }";
+    assert_eq!(webhook(whole), Vec::<String>::new());
+    assert_eq!(
+        webhook("secret = \"HOOK\"\nparams = { p = 3 }"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        webhook("params = { p = 3 }"),
+        ["missing-key: [[trigger]] needs the key `secret`"]
+    );
+    assert_eq!(
+        webhook("secret = \"my hook\"\nparams = { p = 3 }"),
+        ["bad-name: `my hook` is no name of a secret"]
+    );
+    assert_eq!(
+        webhook("secret = \"HOOK\"\nsender = \"gitlab\"\nparams = { p = 3 }"),
+        ["wrong-value: `sender` knows no \"gitlab\""]
+    );
+    assert_eq!(
+        webhook("secret = \"HOOK\""),
+        ["missing-param: this trigger gives no value for param `p`, which has no default"]
+    );
+    assert_eq!(
+        webhook("secret = \"HOOK\"\nparams = { p = \"{{ params.p }}\" }\nwhen = \"secrets.HOOK == 'x'\""),
+        [
+            "unknown-name: there is no `params` here",
+            "unknown-name: there is no `secrets` here"
+        ]
+    );
+    assert_eq!(
+        webhook("secret = \"HOOK\"\nflow = \"other\"\nparams = { p = 3 }"),
+        ["unknown-key: unknown key `flow` in [[trigger]]"]
+    );
+    assert_eq!(
+        webhook(
+            "secret = \"HOOK\"\nparams = { p = 3 }\n[[trigger]]\non = \"webhook\"\nsecret = \"HOOK\"\nparams = { p = 3 }"
+        ),
+        ["duplicate-name: the flow has a webhook already"]
+    );
+}
+
 fn with(line: &str) -> Vec<String> {
     problems(&format!(
         "[params.p]\ntype = \"string\"\ndefault = \"d\"\n[tasks.a]\n{line}\n"

@@ -27,6 +27,7 @@ impl Store {
         checks.extend(self.pools().await?.iter().filter_map(of_pool));
         checks.extend(self.check_schedules().await?);
         checks.extend(self.check_triggers().await?);
+        checks.extend(self.check_webhooks().await?);
         checks.extend(self.check_notices().await?);
         checks.push(self.check_horizon().await?);
         checks.push(self.check_partitions().await?);
@@ -178,6 +179,27 @@ impl Store {
                 format!("flow {flow}"),
                 detail,
                 "correct the name, or apply that flow",
+            )
+        };
+        Ok(rows.into_iter().map(check).collect())
+    }
+
+    /// Every message to such a flow is refused.
+    async fn check_webhooks(&self) -> Result<Vec<Check>> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "select f.name, v.definition -> 'webhook' ->> 'secret' as secret
+             from flow f join flow_version v on v.hash = f.version
+             where f.removed_at is null and v.definition -> 'webhook' ->> 'secret' is not null
+               and not exists (select from secret s where s.name = v.definition -> 'webhook' ->> 'secret') order by 1",
+        )
+        .fetch_all(self.pool())
+        .await?;
+        let check = |(flow, secret): (String, String)| {
+            let detail = format!("its webhook takes nothing: the secret `{secret}` is not set");
+            Check::warn(
+                format!("flow {flow}"),
+                detail,
+                format!("tidegate secret set {secret}"),
             )
         };
         Ok(rows.into_iter().map(check).collect())
