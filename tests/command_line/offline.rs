@@ -1,6 +1,9 @@
 //! Verbs that need neither server nor database, and what they say where one is needed.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use super::{alone, example, json, refused, table};
 
@@ -61,6 +64,59 @@ fn all_examples_check() {
     let folder = example("hello").parent().unwrap().to_owned();
     let done = alone().run(&["check", folder.to_str().unwrap()]);
     assert_eq!(done.code(), 0, "{done:?}");
+}
+
+/// Paths of all keys that the editors' schema knows, `*` for an entry of a list and for a name of the author's own.
+fn keys_of_the_grammar(schema: &Value, path: &str, keys: &mut BTreeSet<String>) {
+    for (key, inner) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{key}");
+        if key != "with" {
+            keys_of_the_grammar(inner, &path, keys);
+        }
+        keys.insert(path);
+    }
+    for entry in ["additionalProperties", "items"] {
+        if schema[entry].is_object() {
+            keys_of_the_grammar(&schema[entry], &format!("{path}.*"), keys);
+        }
+    }
+}
+
+/// Paths of all keys of a file, as far as the grammar knows them.
+fn keys_of_a_file(value: &Value, path: &str, (known, keys): (&BTreeSet<String>, &mut BTreeSet<String>)) {
+    if known.contains(path) {
+        keys.insert(path.to_owned());
+    }
+    match value {
+        Value::Object(table) => {
+            for (key, value) in table {
+                keys_of_a_file(value, &format!("{path}.{key}"), (known, keys));
+                keys_of_a_file(value, &format!("{path}.*"), (known, keys));
+            }
+        }
+        Value::Array(items) => {
+            for value in items {
+                keys_of_a_file(value, &format!("{path}.*"), (known, keys));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_of_the_grammar_stands_in_an_example() {
+    let (mut known, mut shown) = (BTreeSet::new(), BTreeSet::new());
+    keys_of_the_grammar(&json(&alone().run(&["schema"])), "", &mut known);
+    assert!(known.contains(".tasks.*.gate.rule.*.max_drop"), "{known:?}");
+    for file in std::fs::read_dir(example("hello").parent().unwrap()).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            keys_of_a_file(&toml::from_str(&text).unwrap(), "", (&known, &mut shown));
+        }
+    }
+    let missing: Vec<&String> = known.difference(&shown).collect();
+    assert!(missing.is_empty(), "no example shows {missing:?}");
 }
 
 #[test]

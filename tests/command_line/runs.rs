@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tidegate_test_fixtures::postgres::database;
+use tidegate_test_fixtures::wait;
 
 use super::{SOON, alone, example, flow, json, refused, served, shell, table};
 
@@ -52,6 +53,33 @@ async fn a_run_is_watched_to_its_end_and_its_code_is_the_verbs() {
         failed.stdout.contains("✗ t") && failed.stdout.contains('3'),
         "why it failed: {failed:?}"
     );
+}
+
+#[tokio::test]
+async fn rules_and_schedules_do_what_their_examples_say() {
+    let tidegate = served().await;
+    tidegate.apply("nightly");
+    let counted = tidegate.run(&["run", "nightly", "-p", "days=3", "--watch"]);
+    assert_eq!(counted.code(), 0, "{counted:?}");
+    let said = tidegate.run(&["logs", "last", "say"]);
+    assert!(said.stdout.contains("3000 rows (quick)"), "{said:?}");
+    let due = tidegate.run(&["schedule", "list"]);
+    table(&due, &["nightly", "first-monday"]);
+
+    tidegate.apply("by-the-rules");
+    let run = |quality: &str| tidegate.run(&["run", "by-the-rules", "-w", "-p", quality]);
+    assert_eq!(run("quality=0.9").code(), 0);
+    let rejected = run("quality=0.4");
+    assert_eq!(rejected.code(), 3, "{rejected:?}");
+    assert!(rejected.stdout.contains("0.4"), "by which rule: {rejected:?}");
+    let waiting = tidegate.start(&["by-the-rules", "-p", "quality=0.505"]);
+    wait::until("an approval", SOON, || {
+        let asked = tidegate.run(&["approvals"]);
+        asked.stdout.contains("by-the-rules").then_some(())
+    });
+    let another = tidegate.run(&["gate", "test", "by-the-rules/release", "--set", "above=0.3"]);
+    assert_eq!(another.code(), 0, "{another:?}");
+    assert_eq!(tidegate.run(&["cancel", &waiting]).code(), 0);
 }
 
 #[tokio::test]
