@@ -27,6 +27,7 @@ mod follow;
 pub mod freezes;
 pub mod glance;
 mod idempotency;
+mod lately;
 pub mod leases;
 pub mod ledger;
 pub mod leftovers;
@@ -174,18 +175,11 @@ impl<T, F> Work<T> for F where
 pub struct Store {
     pool: PgPool,
     definitions: Arc<Mutex<BTreeMap<VersionHash, Arc<Flow>>>>,
-    /// The flows of runs that moved here lately: a run keeps its version.
-    lately: Arc<Mutex<BTreeMap<RunId, Arc<Flow>>>>,
+    lately: Arc<lately::Lately>,
     kept: Arc<connect::Kept>,
     desk: Arc<orders::Desk>,
     bell: Arc<Bell>,
 }
-
-/// Statements of transactions find their rows by keys, whatever their arrays hold: planned once for a connection, not each time.
-const BEGIN: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan";
-
-/// Runs whose flows are kept in memory.
-const LATELY: usize = 4096;
 
 /// How often a transaction is tried before its passing trouble is reported: about ten seconds, a restart of PostgreSQL.
 const TRIES: u32 = 12;
@@ -240,32 +234,14 @@ impl Store {
         Ok(flow)
     }
 
-    /// The flow of a run that was locked here lately.
-    fn flow_in_memory(&self, run: RunId) -> Option<Arc<Flow>> {
-        self.lately.lock().ok()?.get(&run).cloned()
-    }
-
-    fn remember_flow(&self, run: RunId, flow: &Arc<Flow>) {
-        if let Ok(mut lately) = self.lately.lock() {
-            if lately.len() >= LATELY {
-                // The oldest ids belong to the oldest runs.
-                lately.pop_first();
-            }
-            lately.insert(run, Arc::clone(flow));
-        }
-    }
-
     fn remembered(&self, version: &VersionHash) -> Option<Arc<Flow>> {
         self.definitions.lock().ok()?.get(version).cloned()
     }
 }
 
 async fn attempt<T>(store: &Store, work: &impl Work<T>) -> Result<T> {
-    let mut conn = match store.kept.take() {
-        Some(conn) => conn,
-        None => store.pool.acquire().await?,
-    };
-    let mut tx = conn.begin_with(BEGIN).await?;
+    let (mut conn, begin) = store.connection().await?;
+    let mut tx = conn.begin_with(begin).await?;
     let (value, rings) = bell::noting(work(&mut tx)).await;
     let value = match value {
         Ok(value) => value,

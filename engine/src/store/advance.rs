@@ -1,6 +1,8 @@
 //! Reporting what became of attempts: fenced by epoch, many in one transaction, with the next task handed over. A worker that was short
 //! of room takes what waits longest in the same transaction.
 
+mod at_once;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use sqlx::PgConnection;
 use super::approvals::{self, Reached};
 use super::cache::{self, Cached};
 use super::claim::{self, Claim, Claimer, Picked, claim_of, take, take_picked};
+use super::lately::Left;
 use super::locked::{self, Details, LockedRun, Slices};
 use super::{Result, Store, clean, effects, maps, sub_runs};
 use crate::id::{Epoch, RunId, TaskIdx};
@@ -65,11 +68,19 @@ impl Store {
         now: Timestamp,
     ) -> Result<Advanced> {
         let (store, reports) = (self.clone(), reports.into());
-        self.transact(move |conn| {
+        if let Some(claimer) = &claimer
+            && let Some(done) = at_once::advance(self, (&reports, claimer), now).await
+        {
+            return Ok(done);
+        }
+        let moved = self.transact(move |conn| {
             let (store, reports, claimer) = (store.clone(), Arc::clone(&reports), claimer.clone());
             Box::pin(async move { advance(&store, conn, (&reports, claimer), now).await })
-        })
-        .await
+        });
+        let (done, left) = moved.await?;
+        left.into_iter()
+            .for_each(|(run, left)| self.lately.leave(run, left));
+        Ok(done)
     }
 }
 
@@ -78,7 +89,7 @@ async fn advance(
     conn: &mut PgConnection,
     (reports, mut claimer): (&[Report], Option<Claimer>),
     now: Timestamp,
-) -> Result<Advanced> {
+) -> Result<(Advanced, Vec<(RunId, Option<Left>)>)> {
     let mut done = Advanced {
         accepted: vec![false; reports.len()],
         ..Advanced::default()
@@ -116,7 +127,8 @@ async fn advance(
     locked::write_all(conn, &runs, now).await?;
     // The run that is waited for may have ended a moment ago.
     sub_runs::wake_all(conn, waiting, now).await?;
-    Ok(done)
+    let left = runs.iter().map(|run| (run.id, Left::of(run)));
+    Ok((done, left.collect()))
 }
 
 /// What waits for a worker that was short of room; its room is that much smaller.
@@ -250,6 +262,14 @@ async fn hand_over(
     Ok(())
 }
 
+/// Whether it is for the claimer to take: light work, or a process.
+fn takes((run, light): (&LockedRun, bool), claimer: &Claimer, idx: TaskIdx) -> bool {
+    let task = run.flow.graph.task(idx);
+    let place = &task.placement;
+    // What wants a slot of a pool queues for it.
+    task.is_light() == light && place.pool.is_none() && claimer.serves(&place.queue)
+}
+
 /// The run's next light tasks, or its next processes, as many as the claimer has room for.
 async fn next_of(
     (run, fresh, light): (&LockedRun, &[TaskIdx], bool),
@@ -257,13 +277,8 @@ async fn next_of(
     claimer: &mut Claimer,
     now: Timestamp,
 ) -> Result<Vec<TaskIdx>> {
-    let takes = |idx: &TaskIdx| {
-        let task = run.flow.graph.task(*idx);
-        let place = &task.placement;
-        // What wants a slot of a pool queues for it.
-        task.is_light() == light && place.pool.is_none() && claimer.serves(&place.queue)
-    };
-    let mut next: Vec<TaskIdx> = fresh.iter().copied().filter(takes).collect();
+    let such = |idx: &TaskIdx| takes((run, light), claimer, *idx);
+    let mut next: Vec<TaskIdx> = fresh.iter().copied().filter(such).collect();
     next.truncate(*claimer.room(light));
     if next.is_empty() {
         return Ok(next);

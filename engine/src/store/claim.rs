@@ -19,8 +19,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::bell::{self, Rings};
+use super::lately::Left;
 use super::leases::Holder;
-use super::locked::{self, Details, LockedRun, is_claimable};
+use super::locked::{self, Details, LockedRun, Slices, is_claimable};
 use super::{Result, Store, pg};
 use crate::graph::{EVERY_QUEUE, Flow, Task};
 use crate::id::{Epoch, RunId, TaskIdx};
@@ -127,26 +128,31 @@ impl Store {
     /// Claims task runs that are due at `now`, as many as the claimer has room for.
     pub async fn claim(&self, claimer: Claimer, now: Timestamp) -> Result<Vec<Claim>> {
         let store = self.clone();
-        self.transact(move |conn| {
+        let claimed = self.transact(move |conn| {
             let (store, claimer) = (store.clone(), claimer.clone());
             Box::pin(async move {
                 let picked = pick(conn, &claimer, now).await?;
                 if picked.is_empty() {
-                    return Ok(Vec::new());
+                    return Ok((Vec::new(), Vec::new()));
                 }
                 let places = picked
                     .iter()
                     .map(|(run, places)| (*run, places.keys().copied().collect()));
-                let mut runs = locked::lock_slices(&store, conn, &places.collect()).await?;
+                let wanted = (Slices::new(), places.collect());
+                let mut runs = locked::lock_frontiers(&store, conn, wanted).await?;
                 let mut claims = Vec::new();
                 for run in &mut runs {
                     claims.extend(take_picked((run, &picked), conn, claimer.worker, now).await?);
                 }
                 locked::write_all(conn, &runs, now).await?;
-                Ok(claims)
+                let left: Vec<_> = runs.iter().map(|run| (run.id, Left::of(run))).collect();
+                Ok((claims, left))
             })
-        })
-        .await
+        });
+        let (claims, left) = claimed.await?;
+        left.into_iter()
+            .for_each(|(run, left)| self.lately.leave(run, left));
+        Ok(claims)
     }
 }
 
@@ -186,6 +192,16 @@ pub(super) async fn take(
     (wanted, worker): (&[TaskIdx], Uuid),
     now: Timestamp,
 ) -> Result<()> {
+    locked.load(conn, wanted.iter().copied().collect()).await?;
+    take_loaded(locked, (wanted, worker), now)
+}
+
+/// The same, where they are loaded.
+pub(super) fn take_loaded(
+    locked: &mut LockedRun,
+    (wanted, worker): (&[TaskIdx], Uuid),
+    now: Timestamp,
+) -> Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
@@ -201,7 +217,7 @@ pub(super) async fn take(
             )
         })
         .collect();
-    locked.advance(conn, &outcomes, (&details, now)).await?;
+    locked.advance_loaded(&outcomes, (&details, now))?;
     for &idx in wanted {
         locked.grant(idx, worker);
     }

@@ -25,6 +25,10 @@ pub enum ConnectError {
 /// How long a connection may lie unused before it is asked whether it still lives. No PostgreSQL restarts faster.
 const FRESH: Duration = Duration::from_millis(300);
 
+/// Statements of transactions find their rows by keys, whatever their arrays hold: they are planned once for a connection, not each
+/// time ([`Store::connection`]). Others are not.
+const AS_FOUND: &str = "rollback; reset plan_cache_mode";
+
 impl Store {
     /// Opens a pool of at most `connections`; proves that the server answers.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, ConnectError> {
@@ -47,7 +51,7 @@ impl Store {
             // A BEGIN whose future was dropped leaves its connection inside a transaction: the next borrower's
             // acknowledged writes would vanish. Rolling back on return costs a round trip and ends that.
             .after_release(|conn, _| {
-                Box::pin(async move { sqlx::query("rollback").execute(conn).await.map(|_| true) })
+                Box::pin(async move { sqlx::raw_sql(AS_FOUND).execute(conn).await.map(|_| true) })
             })
             .connect_with(options)
             .await
@@ -60,6 +64,25 @@ impl Store {
             kept: Arc::new(Kept::of(connections)),
             bell: Arc::default(),
         })
+    }
+}
+
+impl Store {
+    /// A connection for a transaction and how that begins: one that has just ended another, or one of the pool that is yet to be set
+    /// up, in the same round trip.
+    pub(super) async fn connection(&self) -> Result<(PoolConnection<Postgres>, &'static str), sqlx::Error> {
+        Ok(match self.kept.take() {
+            Some(conn) => (conn, "begin"),
+            None => (
+                self.pool.acquire().await?,
+                "set plan_cache_mode = force_generic_plan; begin",
+            ),
+        })
+    }
+
+    /// One that has just ended a transaction. `None`: there is none.
+    pub(super) fn connection_at_hand(&self) -> Option<PoolConnection<Postgres>> {
+        self.kept.take()
     }
 }
 

@@ -19,6 +19,7 @@ pub use load::{Slices, lock_all, lock_frontiers, lock_slices};
 pub use write::{write_all, write_new};
 
 use super::bell::Rings;
+use super::lately::Left;
 use super::{Result, Store, StoreError};
 use crate::clock;
 use crate::graph::Flow;
@@ -102,6 +103,15 @@ impl LockedRun {
         }
     }
 
+    /// A run as this process left it, which nobody has locked.
+    pub(super) fn as_left(id: RunId, flow: Arc<Flow>, left: Left) -> Self {
+        let mut run = Self::new(id, flow, left.view, left.next_seq);
+        run.before = left.tasks.clone();
+        run.tasks = left.tasks;
+        run.urgent = left.urgent;
+        run
+    }
+
     /// Loads the task runs of a slice that are not loaded yet.
     pub async fn load(&mut self, conn: &mut PgConnection, slice: BTreeSet<TaskIdx>) -> Result<()> {
         let slices = Slices::from([(self.id, slice)]);
@@ -177,6 +187,17 @@ impl LockedRun {
             PlanError::Illegal(_) => StoreError::Stale,
             other => StoreError::Plan(other),
         })?;
+        self.record(&plan, details);
+        Ok(())
+    }
+
+    /// Plans what follows from `outcomes` by what is loaded.
+    pub(super) fn advance_loaded(
+        &mut self,
+        outcomes: &[(TaskIdx, Outcome)],
+        (details, now): (&Details, Timestamp),
+    ) -> Result<(), PlanError> {
+        let plan = self.plan(outcomes, now)?;
         self.record(&plan, details);
         Ok(())
     }

@@ -154,6 +154,7 @@ pub(super) async fn draft(
     }
     let starts = admission::starts_now(conn, (new, origin), flow.max_active).await?;
     let run = begin((new, origin), (flow, starts), now)?;
+    store.lately.meet(run.id, &run.flow);
     let made = insert_heads(
         conn,
         &[Head {

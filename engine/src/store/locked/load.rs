@@ -16,6 +16,9 @@ use crate::state::Reason;
 use crate::state::run::{Ends, RunState};
 use crate::state::task_run::TaskState;
 
+/// So many task runs are loaded on the off-chance.
+const LITTLE: usize = 16;
+
 /// Locks runs in the order of their ids and loads their heads; those that do not exist are left out.
 pub async fn lock_all(store: &Store, conn: &mut PgConnection, ids: &[RunId]) -> Result<Vec<LockedRun>> {
     let nothing = ids.iter().map(|id| (*id, BTreeSet::new())).collect();
@@ -65,9 +68,10 @@ pub async fn lock_frontiers(
     let frontier = |flow: &Flow, of: &BTreeSet<TaskIdx>| plan::frontier(&flow.graph, of.iter().copied());
     let known = touched
         .iter()
-        .map(|(run, of)| Some((*run, frontier(&*store.flow_in_memory(*run)?, of))));
+        .map(|(run, of)| Some((*run, frontier(&*store.lately.flow(*run)?, of))));
     if let Some(mut slices) = known.collect::<Option<Slices>>() {
         merge(&mut slices, alone);
+        look_ahead(store, &mut slices);
         return lock_slices(store, conn, &slices).await;
     }
     let ids: BTreeSet<RunId> = touched.keys().chain(alone.keys()).copied().collect();
@@ -82,6 +86,20 @@ pub async fn lock_frontiers(
     Ok(runs)
 }
 
+/// Takes in what the step after this one will ask for, where that is little: so it needs to load nothing.
+fn look_ahead(store: &Store, slices: &mut Slices) {
+    for (run, slice) in slices {
+        if slice.len() <= LITTLE
+            && let Some(flow) = store.lately.flow(*run)
+        {
+            let more = plan::frontier(&flow.graph, slice.iter().copied());
+            if more.len() <= LITTLE {
+                *slice = more;
+            }
+        }
+    }
+}
+
 fn merge(slices: &mut Slices, others: Slices) {
     for (run, more) in others {
         slices.entry(run).or_default().extend(more);
@@ -92,7 +110,7 @@ async fn locked_run(store: &Store, conn: &mut PgConnection, row: &PgRow) -> Resu
     let id = RunId(row.try_get("run")?);
     let version = VersionHash(row.try_get("version")?);
     let flow = store.definition(conn, &version).await?;
-    store.remember_flow(id, &flow);
+    store.lately.meet(id, &flow);
     let mut run = LockedRun::new(id, flow, run_view(row)?, row.try_get("next_seq")?);
     run.urgent = row.try_get("urgent")?;
     Ok(run)

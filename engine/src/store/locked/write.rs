@@ -4,7 +4,7 @@ mod holds;
 mod journal;
 mod tasks;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use sqlx::postgres::PgArguments;
@@ -19,8 +19,8 @@ use self::holds::{Ended, Granted, Waiting};
 use self::journal::{Heads, Journal};
 use self::tasks::{Columns, HandedOn};
 use super::super::{Result, bell, leases, notices, pg, sub_runs};
-use super::{LockedRun, items};
-use crate::id::TaskIdx;
+use super::{LockedRun, Slices, items, load};
+use crate::id::{RunId, TaskIdx};
 use crate::plan::TaskView;
 use crate::state::Reason;
 use crate::state::task_run::TaskState;
@@ -39,7 +39,53 @@ pub async fn write_all(conn: &mut PgConnection, runs: &[LockedRun], now: Timesta
     for run in runs {
         notices::tell_end(conn, run, now).await?;
     }
-    let query = sqlx::query(WRITE)
+    let rows = bound(WRITE, (runs, changed), now).fetch_all(&mut *conn).await?;
+    let parents: Result<BTreeSet<Option<Uuid>>> = rows.iter().map(|row| Ok(row.try_get("parent")?)).collect();
+    sub_runs::wake_all(conn, parents?.into_iter().flatten().collect(), now).await
+}
+
+/// Task runs that were asked for beside a write.
+pub type Ahead = BTreeMap<RunId, BTreeMap<TaskIdx, TaskView>>;
+
+/// Whether [`write_at_once`] can write all that changed in a run.
+pub fn is_plain(run: &LockedRun) -> bool {
+    let runs = std::slice::from_ref(run);
+    let (new, _) = Columns::of(runs);
+    new.is_empty()
+        && run.maps.is_empty()
+        && !run.has_ended()
+        && holds::is_plain(runs)
+        && voided(runs).is_empty()
+}
+
+/// Writes in one statement, outside of any transaction, what changed in plain runs that nobody has locked, if they are still as they
+/// were left. An error otherwise, and nothing is written.
+pub async fn write_at_once(
+    conn: &mut PgConnection,
+    (runs, ahead): (&[LockedRun], &Slices),
+    now: Timestamp,
+) -> Result<Ahead> {
+    let (_, changed) = Columns::of(runs);
+    let left: Vec<i64> = runs.iter().map(|run| run.next_seq).collect();
+    let mut places = Places::default();
+    for run in runs {
+        let wanted = ahead.get(&run.id).into_iter().flatten();
+        wanted.for_each(|idx| places.push(run, *idx));
+    }
+    let query = bound(WRITE_AT_ONCE, (runs, changed), now).bind(left);
+    let mut found = Ahead::new();
+    for row in places.bind(query).fetch_all(conn).await? {
+        if let Some(run) = row.try_get::<Option<Uuid>, _>("run")? {
+            let idx = row.try_get::<i32, _>("idx")? as TaskIdx;
+            let tasks = found.entry(RunId(run)).or_default();
+            tasks.insert(idx, load::task_view(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+fn bound<'r>(sql: &'static str, (runs, changed): (&'r [LockedRun], Columns), now: Timestamp) -> Written<'r> {
+    let query = sqlx::query(sql)
         .bind(pg(now))
         .bind(leases::LEASE.as_millis() as f64);
     let query = Journal::of(runs).bind(query);
@@ -48,9 +94,7 @@ pub async fn write_all(conn: &mut PgConnection, runs: &[LockedRun], now: Timesta
     let query = Waiting::of(runs).bind(query);
     let query = Ended::of(runs).bind(query);
     let query = Granted::of(runs).bind(query);
-    let rows = HandedOn::of(runs).bind(query).fetch_all(&mut *conn).await?;
-    let parents: Result<BTreeSet<Option<Uuid>>> = rows.iter().map(|row| Ok(row.try_get("parent")?)).collect();
-    sub_runs::wake_all(conn, parents?.into_iter().flatten().collect(), now).await
+    HandedOn::of(runs).bind(query)
 }
 
 /// Writes what belongs to runs whose rows were inserted as they are here.
@@ -96,12 +140,16 @@ impl Places {
     }
 }
 
-/// Closes what still asks for task runs that no longer wait: nobody decided, their run was stopped.
-async fn void_approvals(conn: &mut PgConnection, runs: &[LockedRun], now: Timestamp) -> Result<()> {
+fn voided(runs: &[LockedRun]) -> Places {
     let waits = TaskState::Waiting {
         reason: Reason::Approval,
     };
-    let gone = Places::of(runs, |run| run.left(|state| state == waits, false));
+    Places::of(runs, |run| run.left(|state| state == waits, false))
+}
+
+/// Closes what still asks for task runs that no longer wait: nobody decided, their run was stopped.
+async fn void_approvals(conn: &mut PgConnection, runs: &[LockedRun], now: Timestamp) -> Result<()> {
+    let gone = voided(runs);
     if gone.is_empty() {
         return Ok(());
     }
@@ -146,12 +194,16 @@ impl LockedRun {
     }
 }
 
-/// All that a transaction on runs usually writes, in one round trip; where nothing is to be written, the arrays are empty.
+/// A statement that writes all that moves of runs usually change; where nothing is to be written, the arrays are empty. It begins with
+/// the other tables and ends with what is done with the runs' own rows.
 ///
 /// The parts touch different tables, so their order is of no matter. Leases are found by their keys, not by their places: a renewal
 /// that commits meanwhile moves the row, and who looked for it where it was would leave it behind. They end in the order of the
 /// arrays, which is that of renewals.
-pub(in crate::store) const WRITE: &str = "with told as (
+macro_rules! write_with {
+    ($end:expr) => {
+        concat!(
+            "with told as (
        insert into event (day, run, seq, kind, idx, at, data)
        select day, run, seq, kind, idx::int[], $1, data
        from unnest($3::date[], $4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[])
@@ -191,16 +243,46 @@ pub(in crate::store) const WRITE: &str = "with told as (
      handed_on as (
        insert into task_output (run, idx, epoch, outputs)
        select run, idx, epoch, outputs
-       from unnest($40::uuid[], $41::int[], $42::bigint[], $43::jsonb[]) as u(run, idx, epoch, outputs))
-     update run r set state = u.state::run_state, reason = u.reason, open = u.open, active = u.active, seen = u.seen,
+       from unnest($40::uuid[], $41::int[], $42::bigint[], $43::jsonb[]) as u(run, idx, epoch, outputs))",
+            $end
+        )
+    };
+}
+
+/// The runs' own rows as they are now.
+macro_rules! heads_set {
+    () => {
+        "update run r set state = u.state::run_state, reason = u.reason, open = u.open, active = u.active, seen = u.seen,
        next_seq = r.next_seq + u.events,
        started_at = case when u.state <> 'queued' then coalesce(r.started_at, $1) end,
        finished_at = case when u.over then $1 end,
        waited = r.waited + case when r.waiting_since is not null and u.state <> 'waiting'
                                 then $1 - r.waiting_since else '0' end,
-       waiting_since = case when u.state = 'waiting' then coalesce(r.waiting_since, $1) end
-     from heads u where r.id = u.id
-     returning case when u.over then (select s.parent from sub_run s where s.run = r.id) end as parent";
+       waiting_since = case when u.state = 'waiting' then coalesce(r.waiting_since, $1) end"
+    };
+}
+
+/// In one round trip, of runs that are locked.
+pub(in crate::store) const WRITE: &str = write_with!(concat!(
+    " ",
+    heads_set!(),
+    " from heads u where r.id = u.id
+     returning case when u.over then (select s.parent from sub_run s where s.run = r.id) end as parent"
+));
+
+/// The same of runs that nobody has locked, if they are all as they were left: their next events have the numbers of `$44`. A division
+/// by zero otherwise, and nothing is written. Answers the task runs at `$45`, `$46`.
+///
+/// The runs' own rows are changed first, because the rest is asked for by nobody: so their locks come before all others.
+pub(in crate::store) const WRITE_AT_ONCE: &str = write_with!(concat!(
+    ", written as (",
+    heads_set!(),
+    " from heads u join unnest($9::uuid[], $44::bigint[]) as e(id, next_seq) on e.id = u.id
+     where r.id = u.id and r.next_seq = e.next_seq returning r.id)
+     select k.as_left, t.run, t.idx, t.state::text as state, t.reason, t.unmet, t.seen, t.epoch, t.attempt, t.lost
+     from (select 1 / (case when (select count(*) from written) = (select count(*) from heads) then 1 else 0 end) as as_left) k
+     left join (unnest($45::uuid[], $46::int[]) as a(run, idx) join task_run t on t.run = a.run and t.idx = a.idx) on true"
+));
 
 /// Task runs and events of runs that were inserted before, and what of them is ready.
 const WRITE_NEW: &str = "with told as (

@@ -170,6 +170,7 @@ async fn one(
     // An emergency waits for a second person, and stands in nobody's way.
     let starts = emergency.is_none() && standing.take_in(flow.max_active);
     let run = runs::begin((&new, &origin), (flow, starts), *now)?;
+    store.lately.meet(run.id, &run.flow);
     if let Some(key) = &order.key {
         known.note(key, order.id);
     }

@@ -48,14 +48,26 @@ impl<'r> Waiting<'r> {
     }
 }
 
-/// Takes out of `ready` what is no longer due. A claimer may hold a row: it finds the task run no longer claimable under the run's
-/// lock and drops it. What is granted here was taken out before.
-pub(super) async fn drop_ready(conn: &mut PgConnection, runs: &[LockedRun]) -> Result<()> {
-    let gone = Places::of(runs, |run| {
+/// Whether nothing is to be done here beside what one statement does.
+pub(super) fn is_plain(runs: &[LockedRun]) -> bool {
+    let slots = runs
+        .iter()
+        .all(|run| run.slots.is_empty() && run.freed_slots().is_empty());
+    slots && undue(runs).is_empty() && Granted::such(runs, held_before).place.is_empty()
+}
+
+fn undue(runs: &[LockedRun]) -> Places {
+    Places::of(runs, |run| {
         let mut left = run.left(TaskState::comes_due, false);
         left.retain(|idx| !run.leases.contains_key(idx));
         left
-    });
+    })
+}
+
+/// Takes out of `ready` what is no longer due. A claimer may hold a row: it finds the task run no longer claimable under the run's
+/// lock and drops it. What is granted here was taken out before.
+pub(super) async fn drop_ready(conn: &mut PgConnection, runs: &[LockedRun]) -> Result<()> {
+    let gone = undue(runs);
     if !gone.is_empty() {
         gone.bind(sqlx::query(DELETE_READY)).execute(conn).await?;
     }

@@ -45,6 +45,10 @@ impl Columns {
         (new, changed)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.place.is_empty()
+    }
+
     fn push(&mut self, run: &LockedRun, (idx, task): (TaskIdx, &TaskView)) {
         self.place.push(run, idx);
         self.state.push(task.state.as_str());
