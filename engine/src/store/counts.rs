@@ -85,3 +85,6 @@ async fn turn(conn: &mut PgConnection) -> Result<Turn> {
     tally.write(conn).await?;
     Ok(turn)
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,7 @@ use crate::{App, Config, Services, router};
 pub const NASTY: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&";
 const PASSWORD: &str = "correct horse battery";
 
-/// Says what it is given, prints it, and hands it on.
+/// Says what it is given, prints it, and hands it on; what says `"again": true`, in its second attempt.
 struct Give;
 
 #[derive(Deserialize, JsonSchema)]
@@ -53,6 +53,9 @@ impl Plugin for Give {
     const ISOLATION: Isolation = Isolation::Inline;
     async fn run(&self, ctx: &Ctx, input: Given) -> Result<Value, TaskError> {
         ctx.info(NASTY);
+        if ctx.attempt.attempt == 1 && input.value["again"] == true {
+            return Err(TaskError::retry("once more"));
+        }
         Ok(input.value)
     }
 }

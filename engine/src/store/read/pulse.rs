@@ -73,7 +73,8 @@ impl Counted {
 
     /// The sum of a name without labels.
     pub fn total(&self, name: &str) -> f64 {
-        self.of(name).iter().map(|sum| sum.value).sum()
+        // The sum of no floats would be -0.
+        self.of(name).iter().fold(0.0, |total, sum| total + sum.value)
     }
 
     /// A distribution, for each set of labels by itself; one without labels is there before anything happened.
@@ -142,7 +143,7 @@ const SLOTS: &str = "select array[p.name, s.state] labels, s.value::float8 value
 const LAG: &str = "select array[s.flow] labels,
        extract(epoch from greatest(max(clock_timestamp() - s.next_at), '0'))::float8 value
      from schedule s join flow f on f.name = s.flow
-     where s.next_at is not null and s.paused_at is null and f.removed_at is null group by s.flow order by 1";
+     where s.paused_at is null and f.removed_at is null group by s.flow order by 1";
 /// One that crashed and came back under its name is heard of.
 const WORKERS: &str =
     "select array[name] labels, extract(epoch from clock_timestamp() - max(heartbeat_at))::float8 value
