@@ -39,6 +39,12 @@ pub const PROMOTIONS: &str = "promotions";
 
 /// Lock under which one process at a time counts.
 const LOCK: (i32, i32) = (7368, 3);
+/// Takes the lock, where it is free, and looks whether anything is not marked yet: where nothing happens, it asks no more.
+const LOOK: &str = "select pg_try_advisory_xact_lock($1, $2),
+     exists (select from tick where outcome = 'skipped' and not counted)
+       or exists (select from gate_result where not counted)
+       or exists (select from approval where state <> 'open' and not counted)
+       or exists (select from alias_move where not counted)";
 /// How far the head stays behind the clock: longer than a run takes from its id to its commit.
 const BEHIND: &str = "2 minutes";
 /// Transactions in a row: of a long history some is left for the next time.
@@ -75,13 +81,16 @@ impl Turn {
 }
 
 async fn turn(conn: &mut PgConnection) -> Result<Turn> {
-    let free = sqlx::query_scalar("select pg_try_advisory_xact_lock($1, $2)");
-    if !free.bind(LOCK.0).bind(LOCK.1).fetch_one(&mut *conn).await? {
+    let look = sqlx::query_as(LOOK).bind(LOCK.0).bind(LOCK.1);
+    let (free, unmarked): (bool, bool) = look.fetch_one(&mut *conn).await?;
+    if !free {
         return Ok(Turn::default());
     }
     let mut tally = Tally::default();
     let mut turn = runs::count(conn, &mut tally).await?;
-    turn.add(marks::count(conn, &mut tally).await?);
+    if unmarked {
+        turn.add(marks::count(conn, &mut tally).await?);
+    }
     tally.write(conn).await?;
     Ok(turn)
 }

@@ -22,7 +22,6 @@ pub(super) async fn count(conn: &mut PgConnection, tally: &mut Tally) -> Result<
     let found = find(conn).await?;
     let spans = spans(conn).await?;
     if spans.is_empty() {
-        forget(conn).await?;
         return Ok(Turn::default());
     }
     let mut attempts = Attempts::load(conn, &spans).await?;
@@ -34,14 +33,13 @@ pub(super) async fn count(conn: &mut PgConnection, tally: &mut Tally) -> Result<
         span.end(tally);
     }
     move_on(conn, &spans).await?;
-    forget(conn).await?;
     Ok(Turn {
         counted: spans.len(),
         more: found >= RUNS_AT_ONCE || spans.len() as i64 >= RUNS_AT_ONCE || spans.iter().any(Span::is_cut),
     })
 }
 
-/// Takes up runs that are new, and moves the head. Answers how many.
+/// Takes up runs that are new, moves the head, and forgets runs that are counted and that it had passed before. Answers how many are new.
 async fn find(conn: &mut PgConnection) -> Result<i64> {
     Ok(sqlx::query_scalar(FIND)
         .bind(RUNS_AT_ONCE)
@@ -51,7 +49,7 @@ async fn find(conn: &mut PgConnection) -> Result<i64> {
 }
 
 /// Bound: how many, how far the head stays behind. A cut look moves the head no further than it has looked.
-const FIND: &str = "with fresh as materialized (
+pub(super) const FIND: &str = "with fresh as materialized (
        select id from run r where id > (select run from counting_head)
          and not exists (select from counting c where c.run = r.id) order by id limit $1),
      active as materialized (
@@ -61,7 +59,9 @@ const FIND: &str = "with fresh as materialized (
      moved as (
        update counting_head set run = greatest(run, least(
          case when (select count(*) from fresh) >= $1 then (select id from fresh order by id desc limit 1) end,
-         (lpad(to_hex((extract(epoch from clock_timestamp() - $2::interval) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid)))
+         (lpad(to_hex((extract(epoch from clock_timestamp() - $2::interval) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid))),
+     gone as (
+       delete from counting where done and run <= (select run from counting_head))
      select count(*) from added";
 
 /// Events of a run that are to be counted.
@@ -102,21 +102,19 @@ impl Span {
     }
 }
 
-/// What is to be counted of which runs, in the order of their ids, as much as there is room for. The offset keeps the planner from
-/// walking all runs beside the few that are asked for.
+/// Bound: how many. The offset keeps the planner from walking all runs beside the few that are asked for.
+pub(super) const SPANS: &str =
+    "select c.run, c.seq as after, r.last, r.flow, r.state, r.trigger, r.finished, r.seconds
+     from counting c cross join lateral (
+       select next_seq - 1 as last, flow, state::text as state, trigger,
+         extract(epoch from finished_at)::float8 as finished,
+         extract(epoch from finished_at - started_at - waited)::float8 as seconds
+       from run where id = c.run offset 0) r
+     where not c.done and (r.last > c.seq or r.finished is not null) order by c.run limit $1";
+
+/// What is to be counted of which runs, in the order of their ids, as much as there is room for.
 async fn spans(conn: &mut PgConnection) -> Result<Vec<Span>> {
-    let rows = sqlx::query(
-        "select c.run, c.seq as after, r.last, r.flow, r.state, r.trigger, r.finished, r.seconds
-         from counting c cross join lateral (
-           select next_seq - 1 as last, flow, state::text as state, trigger,
-             extract(epoch from finished_at)::float8 as finished,
-             extract(epoch from finished_at - started_at - waited)::float8 as seconds
-           from run where id = c.run offset 0) r
-         where not c.done and (r.last > c.seq or r.finished is not null) order by c.run limit $1",
-    )
-    .bind(RUNS_AT_ONCE)
-    .fetch_all(conn)
-    .await?;
+    let rows = sqlx::query(SPANS).bind(RUNS_AT_ONCE).fetch_all(conn).await?;
     let mut room = EVENTS_AT_ONCE;
     let mut spans = Vec::with_capacity(rows.len());
     for row in &rows {
@@ -291,12 +289,5 @@ async fn move_on(conn: &mut PgConnection, spans: &[Span]) -> Result<()> {
     .bind(spans.iter().map(Span::is_last).collect::<Vec<_>>())
     .execute(conn)
     .await?;
-    Ok(())
-}
-
-/// Forgets runs that are counted and that the head has passed.
-async fn forget(conn: &mut PgConnection) -> Result<()> {
-    let gone = sqlx::query("delete from counting where done and run <= (select run from counting_head)");
-    gone.execute(conn).await?;
     Ok(())
 }

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use sqlx::AssertSqlSafe;
 use uuid::{Timestamp, Uuid};
 
+use super::runs::{FIND, SPANS};
 use super::{APPROVAL_WAIT, ATTEMPTS, GATES, LAST_SUCCESS, PROMOTIONS, REAPED, RUN_DURATION, RUNS, SKIPPED};
 use super::{TASK_DURATION, Tally};
 use crate::id::RunId;
@@ -173,6 +175,33 @@ async fn approvals_say_what_came_of_gates_and_of_promotions() {
     let waits = &counted.histograms(&APPROVAL_WAIT)[0];
     let counts: Vec<f64> = waits.buckets.iter().take(2).map(|(_, count)| *count).collect();
     assert_eq!((counts, waits.sum), (vec![0.0, 2.0], 240.0));
+}
+
+/// However many runs there were, those are looked at that are new, and those that are being counted.
+#[tokio::test]
+async fn who_counts_walks_no_history() {
+    let bench = Bench::with(vec![task("a", &[], 1)]).await;
+    bench.run().await;
+    bench.sql(
+        "insert into run (id, flow, version, state, trigger, requester, params, created_at, open, active, finished_at)
+           select gen_random_uuid(), flow, version, 'succeeded', trigger, requester, params, created_at, 0, 0, created_at
+           from run, generate_series(1, 3000);
+         analyze run;",
+    )
+    .await;
+    let explain = |sql: &str| AssertSqlSafe(format!("explain (costs off) {sql}"));
+    let find = sqlx::query_scalar(explain(FIND))
+        .bind(1000_i64)
+        .bind(super::BEHIND);
+    let spans = sqlx::query_scalar(explain(SPANS)).bind(1000_i64);
+    for query in [find, spans] {
+        let plan: Vec<String> = query.fetch_all(bench.store.pool()).await.unwrap();
+        let walks = |line: &&String| line.contains(" on run");
+        let found: Vec<usize> = (0..plan.len()).filter(|&i| walks(&&plan[i])).collect();
+        assert_eq!(found.len(), 1, "{plan:#?}");
+        let bounded = plan[found[0]].contains("run_pkey") && plan[found[0] + 1].contains("Index Cond: (id ");
+        assert!(bounded, "{plan:#?}");
+    }
 }
 
 #[test]
