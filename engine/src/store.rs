@@ -20,6 +20,7 @@ pub mod bell;
 pub mod cache;
 pub mod claim;
 mod connect;
+pub mod counts;
 pub mod effects;
 pub mod emergencies;
 pub mod flows;

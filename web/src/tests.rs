@@ -8,6 +8,7 @@
 
 mod access;
 mod bench;
+mod counted;
 mod decisions;
 mod runs;
 mod safety;

@@ -86,6 +86,9 @@ pub(super) fn all(id: Uuid, retention: Duration) -> Vec<Duty> {
             (SECONDS(30), |seen| seen.asking),
             |store, now| async move { store.remind_approvals(now).await },
         ),
+        Duty::new("count", (SECONDS(5), |_| true), |store, _| async move {
+            store.count_up().await
+        }),
         Duty::new("beat", (SECONDS(5), |_| true), move |store, _| async move {
             store.beat(id).await.map(|()| 0)
         }),

@@ -130,7 +130,7 @@ pub(super) async fn record(
         "insert into gate_result (run, idx, epoch, opening, rules, approval, at)
          values ($1, $2, $3, $4, $5::text::json, $6, $7)
          on conflict (run, idx, epoch) do update set opening = excluded.opening, rules = excluded.rules,
-           approval = excluded.approval, at = excluded.at",
+           approval = excluded.approval, at = excluded.at, counted = false",
     )
     .bind(report.run.0)
     .bind(report.idx as i32)

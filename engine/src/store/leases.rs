@@ -20,6 +20,9 @@ pub const MARGIN: Duration = Duration::from_secs(5);
 /// How long an attempt that was told to stop may take.
 pub const GRACE: Duration = Duration::from_secs(10);
 
+/// What is told of an attempt whose lease ended; reaped attempts are counted by it.
+pub(super) const REAPED: &str = "the worker stopped renewing its lease";
+
 /// An attempt that its worker still holds after a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
@@ -106,7 +109,7 @@ impl Store {
             epoch,
             outcome: Outcome::Lost,
             outputs: None,
-            message: Some("the worker stopped renewing its lease".to_owned()),
+            message: Some(REAPED.to_owned()),
             items: None,
             gate: None,
             cached: None,

@@ -84,6 +84,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "leave_room_on_hot_pages",
         sql: include_str!("../../../migrations/0080_leave_room_on_hot_pages.sql"),
     },
+    Migration {
+        number: 90,
+        name: "create_counters",
+        sql: include_str!("../../../migrations/0090_create_counters.sql"),
+    },
 ];
 
 /// One step of the schema.

@@ -17,7 +17,7 @@ mod trial;
 mod why;
 
 pub use logs::{CursorError, LogCursor};
-pub use pulse::{Labelled, Numbers, Pulse, RunCount};
+pub use pulse::{Counted, Histogram, Labelled, Numbers, Pulse};
 pub use runs::{RunFilter, short_id};
 
 use sqlx::Row;

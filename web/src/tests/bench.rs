@@ -41,7 +41,7 @@ pub fn secret_key() -> KeySource {
     KeySource::Given(SECRET_KEY.to_owned())
 }
 
-/// Says what it is given, prints it, and hands it on.
+/// Says what it is given, prints it, and hands it on; what says `"again": true`, in its second attempt.
 struct Give;
 
 #[derive(Deserialize, JsonSchema)]
@@ -61,6 +61,9 @@ impl Plugin for Give {
     const ISOLATION: Isolation = Isolation::Inline;
     async fn run(&self, ctx: &Ctx, input: Given) -> Result<Value, TaskError> {
         ctx.info(NASTY);
+        if ctx.attempt.attempt == 1 && input.value["again"] == true {
+            return Err(TaskError::retry("once more"));
+        }
         Ok(input.value)
     }
 }
