@@ -36,6 +36,7 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("POST", "/api/v1/flows", "ada"),
     ("GET", "/api/v1/flows/{name}", VIEWERS),
     ("POST", "/api/v1/flows/{flow}/runs", OPERATORS),
+    ("POST", "/api/v1/flows/{flow}/webhook", ANYONE),
     ("POST", "/api/v1/flows/{flow}/backfill", OPERATORS),
     ("GET", "/api/v1/runs", VIEWERS),
     ("GET", "/api/v1/runs/{id}", VIEWERS),
@@ -157,9 +158,11 @@ async fn everyone_may_what_the_matrix_says_and_nothing_else() {
                 .replace("{flow}", "f")
                 .replace("{name}", "f");
             let reply = ask(&bench, (method, &place), who.as_ref()).await;
-            // The form to sign in is refused for its password, not for want of a right; signing out leads to the door.
+            // The form to sign in is refused for its password and a message for its signature, not for want of a right; signing out leads to
+            // the door.
             let expected = allowed.split(' ').any(|allowed| allowed == name);
-            let let_in = is_let_in(&reply) || (expected && path.starts_with("/sign-"));
+            let by_itself = path.starts_with("/sign-") || path.ends_with("/webhook");
+            let let_in = is_let_in(&reply) || (expected && by_itself);
             if let_in != expected || reply.status == StatusCode::INTERNAL_SERVER_ERROR {
                 wrong.push(format!(
                     "{name} {method} {path}: {} {}",
