@@ -178,6 +178,8 @@ struct Shared {
     mask: Mask,
     wake: Arc<Notify>,
     running: Mutex<BTreeMap<(RunId, TaskIdx), Running>>,
+    /// Claimed, and not running yet.
+    beginning: Mutex<BTreeSet<(RunId, TaskIdx, Epoch)>>,
     draining: AtomicBool,
     full: Full,
     reports: mpsc::UnboundedSender<Report>,
@@ -202,6 +204,7 @@ pub async fn run(
         registry,
         wake,
         running: Mutex::default(),
+        beginning: Mutex::default(),
         draining: AtomicBool::new(false),
         full: Full::default(),
         reports,
@@ -320,6 +323,11 @@ impl Shared {
 
     /// Runs claimed attempts, each in a task of its own. `outputs`: what was reported a moment ago.
     async fn begin_all(self: &Arc<Self>, claims: Vec<Claim>, outputs: Outputs) {
+        let keys: Vec<_> = claims
+            .iter()
+            .map(|claim| (claim.run, claim.idx, claim.epoch))
+            .collect();
+        lock(&self.beginning).extend(keys.iter().copied());
         let known = Known {
             facts: self.facts_of(&claims),
             outputs,
@@ -331,6 +339,7 @@ impl Shared {
             let around = around.remove(&claim.holder());
             self.begin(claim, around);
         }
+        lock(&self.beginning).retain(|key| !keys.contains(key));
     }
 
     /// What attempts that run here know of these runs.

@@ -1,6 +1,7 @@
-//! The heart: renews the worker's leases on a connection of its own and ends what it no longer holds.
+//! The heart: renews the worker's leases on a connection of its own, ends what it no longer holds, and gives back what it holds
+//! without knowing: where the answer to a claim was lost, its leases would be renewed for ever and nobody would run its task runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Shared, Stop, lock};
 use crate::clock;
 use crate::id::{Epoch, RunId, TaskIdx};
+use crate::plan::Outcome;
 use crate::plugin::chain;
+use crate::store::advance::Report;
 use crate::store::leases::{HEARTBEAT, Held, LEASE, MARGIN, renew};
 use crate::store::{Store, StoreError};
 
@@ -19,6 +22,7 @@ use crate::store::{Store, StoreError};
 pub(super) async fn beat(shared: Arc<Shared>, over: CancellationToken) {
     let mut renewed = clock::monotonic();
     let mut own: Option<PgConnection> = None;
+    let mut strays = BTreeSet::new();
     while !over.is_cancelled() {
         // Measured before the renewal is sent: the lease ends no earlier than this plus its length.
         let sent = clock::monotonic();
@@ -27,6 +31,11 @@ pub(super) async fn beat(shared: Arc<Shared>, over: CancellationToken) {
                 own = Some(conn);
                 renewed = sent;
                 settle(&shared, &held);
+                let seen = unknown(&shared, &held);
+                // Twice in a row: what is claimed begins within a moment.
+                seen.intersection(&strays)
+                    .for_each(|stray| give_back(&shared, *stray));
+                strays = seen;
             }
             Err(error) => tracing::warn!(error = chain(&error), "renewing the leases failed"),
         }
@@ -79,6 +88,38 @@ fn settle(shared: &Shared, held: &[Held]) {
             }
         }
     }
+}
+
+/// An attempt by its run, its position and its epoch.
+type Key = (RunId, TaskIdx, Epoch);
+
+/// Leases of attempts that neither run here nor are about to.
+fn unknown(shared: &Shared, held: &[Held]) -> BTreeSet<Key> {
+    let (running, beginning) = (lock(&shared.running), lock(&shared.beginning));
+    let keys = held.iter().map(|held| (held.run, held.idx, held.epoch));
+    keys.filter(|&(run, idx, epoch)| {
+        let runs = running
+            .get(&(run, idx))
+            .is_some_and(|attempt| attempt.epoch == epoch);
+        !runs && !beginning.contains(&(run, idx, epoch))
+    })
+    .collect()
+}
+
+fn give_back(shared: &Shared, (run, idx, epoch): Key) {
+    tracing::warn!(%run, idx, epoch, "a lease is held here for an attempt that never began: it is given back");
+    let report = Report {
+        run,
+        idx,
+        epoch,
+        outcome: Outcome::Released,
+        outputs: None,
+        message: Some("the answer to its claim was lost".to_owned()),
+        items: None,
+        gate: None,
+        cached: None,
+    };
+    drop(shared.reports.send(report));
 }
 
 /// A lease that is missing from a renewal is lost, or was granted after it: only the table knows.

@@ -449,8 +449,12 @@ async fn where_an_older_attempt_still_runs_it_ends_before_the_next_begins() {
 
 /// A worker that holds attempts and does nothing.
 async fn claim(store: &Store, slots: usize) -> Vec<Claim> {
+    claim_as(store, clock::new_id(), slots).await
+}
+
+async fn claim_as(store: &Store, worker: uuid::Uuid, slots: usize) -> Vec<Claim> {
     let claimer = Claimer {
-        worker: clock::new_id(),
+        worker,
         queues: vec!["default".to_owned()],
         slots,
         crowded: crate::store::claim::Crowded::default(),
@@ -459,6 +463,36 @@ async fn claim(store: &Store, slots: usize) -> Vec<Claim> {
     let mut claims = store.claim(claimer, clock::now()).await.unwrap();
     claims.sort_by_key(|claim| claim.idx);
     claims
+}
+
+/// The COMMIT of a claim was carried out and its answer lost: the worker holds a lease that it knows nothing of, and renews it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_worker_holds_without_knowing_is_given_back_and_done() {
+    let site = Site::with(vec![task(
+        "a",
+        &[],
+        ("here", json!({ "act": "echo", "text": "done" })),
+    )])
+    .await;
+    let worker = async || -> Option<uuid::Uuid> {
+        let row = sqlx::query_scalar("select id from worker").fetch_optional(site.store.pool());
+        row.await.unwrap()
+    };
+    site.wait("the worker", async || worker().await.is_some()).await;
+    // By way of another process, so that this one hears no bell.
+    let url = &site._database.as_ref().unwrap().url;
+    let other = Store::connect(url, 2).await.unwrap();
+    let run = start_run(&other).await;
+    let claims = claim_as(&other, worker().await.unwrap(), 1).await;
+    assert_eq!(claims.len(), 1, "before the worker looked round");
+    assert_eq!(site.end(run).await, RunState::Succeeded);
+    let (epoch, attempt): (i64, i32) = sqlx::query_as("select epoch, attempt from task_run where run = $1")
+        .bind(run.0)
+        .fetch_one(site.store.pool())
+        .await
+        .unwrap();
+    assert_eq!((epoch, attempt), (2, 1), "what never began is no attempt");
+    site.close().await;
 }
 
 async fn succeed(store: &Store, claim: &Claim) {
