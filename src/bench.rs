@@ -8,10 +8,12 @@ mod counter;
 mod files;
 mod floor;
 mod ground;
+mod history;
 mod idle;
 mod load;
 mod measure;
 mod programs;
+mod scale;
 mod servers;
 mod shapes;
 mod starts;
@@ -40,6 +42,10 @@ pub struct Options {
     pub only: Option<String>,
     /// A hundredth of the size, once: to see that it works, not how fast.
     pub quick: bool,
+    /// Only what a long history costs, with about so many log lines in it.
+    pub scale: bool,
+    /// See `scale`.
+    pub lines: usize,
 }
 
 impl Options {
@@ -117,8 +123,9 @@ const WORKLOADS: &[Workload] = &[
 /// Measures what the options ask for; `told` is told what comes next. `None`: it was stopped, and nothing is left of it.
 pub async fn run(options: &Options, stop: &CancellationToken, told: impl Fn(&str)) -> Result<Option<Report>> {
     let only = options.only.as_deref().unwrap_or_default();
-    let chosen: Vec<&Workload> = WORKLOADS.iter().filter(|w| w.name.contains(only)).collect();
-    if chosen.is_empty() {
+    let asked = |w: &&Workload| !options.scale && w.name.contains(only);
+    let chosen: Vec<&Workload> = WORKLOADS.iter().filter(asked).collect();
+    if chosen.is_empty() && !options.scale {
         let names: Vec<&str> = WORKLOADS.iter().map(|w| w.name).collect();
         bail!("no workload is called `{only}`; there are {}", names.join(", "));
     }
@@ -139,6 +146,10 @@ async fn measure_all(
     told("the floor: insert, claim, finish and event by a program that does nothing else");
     let floor = floor::measure(ground, options).await?;
     let mut workloads = Vec::new();
+    if options.scale {
+        told("scale: a database of 1,000 runs");
+        workloads = scale::measure((ground, options), &told).await?;
+    }
     for workload in chosen {
         told(&format!("{}: {}", workload.name, workload.about));
         workloads.extend(one(workload.name, (ground, options, &floor)).await?);

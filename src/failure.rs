@@ -106,7 +106,13 @@ impl From<ConfigError> for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        Self::unreachable(chain(&error))
+        let failure = Self::unreachable(chain(&error));
+        match error {
+            ConnectError::Pooled => failure.help(
+                "give the address of PostgreSQL itself: each process keeps no more than `database.connections` of its own",
+            ),
+            _ => failure,
+        }
     }
 }
 

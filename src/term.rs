@@ -22,6 +22,8 @@ pub struct Term {
     pub live: bool,
     /// Columns.
     pub width: usize,
+    /// Columns of a table. What goes to a file or a program is not cut, unless `COLUMNS` says so.
+    pub room: usize,
     /// Lines.
     pub height: usize,
 }
@@ -35,11 +37,18 @@ impl Term {
         let (columns, lines) = size.map_or((0, 0), |size| {
             (usize::from(size.ws_col), usize::from(size.ws_row))
         });
+        let told = env.get("COLUMNS").and_then(|columns| columns.parse().ok());
+        let width = if columns >= 40 { columns } else { WIDTH };
         Self {
             color: !plain && out.is_terminal(),
             color_err: !plain && err.is_terminal(),
             live: err.is_terminal() && env.get("TERM") != Some("dumb"),
-            width: if columns >= 40 { columns } else { WIDTH },
+            width,
+            room: if out.is_terminal() {
+                width
+            } else {
+                told.unwrap_or(usize::MAX)
+            },
             height: if lines >= 5 { lines } else { HEIGHT },
         }
     }
@@ -198,7 +207,7 @@ impl Table {
         if self.rows.is_empty() {
             return format!("{empty}\n");
         }
-        let widths = self.widths(term.width);
+        let widths = self.widths(term.room);
         let headings: Vec<Cell> = self
             .headings
             .iter()
@@ -254,6 +263,7 @@ mod tests {
         color_err: false,
         live: false,
         width: 40,
+        room: 40,
         height: 24,
     };
 
@@ -273,6 +283,14 @@ mod tests {
         assert_eq!(column(lines[0], "STATE"), column(lines[1], "waiting"), "{shown}");
         assert_eq!(column(lines[0], "STATE"), column(lines[2], "queued"), "{shown}");
         assert!(lines[1].contains('…'), "{shown}");
+        let piped = Term {
+            room: usize::MAX,
+            ..PLAIN
+        };
+        assert!(
+            !table.render(&piped, "none").contains('…'),
+            "a program gets all of it"
+        );
     }
 
     #[test]

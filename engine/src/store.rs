@@ -32,6 +32,7 @@ mod lately;
 pub mod leases;
 pub mod ledger;
 pub mod leftovers;
+mod lifeline;
 pub mod locked;
 mod maps;
 pub mod migrate;

@@ -94,6 +94,11 @@ impl Ground {
         self.store.pool()
     }
 
+    /// The engine's way to the database.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// A connection of one's own.
     pub async fn connect(&self) -> Result<PgConnection> {
         connect(&self.url).await

@@ -134,6 +134,13 @@ impl Servers {
         Ok(())
     }
 
+    /// Opens a page or asks the API; answers status and body.
+    pub async fn get(&self, path: &str) -> Result<(reqwest::StatusCode, String)> {
+        let request = self.client.get(format!("{}{path}", self.url));
+        let answer = request.bearer_auth(&self.token).send().await?;
+        Ok((answer.status(), answer.text().await?))
+    }
+
     /// Process ids.
     pub fn pids(&self) -> Vec<u32> {
         self.children.iter().filter_map(Child::id).collect()

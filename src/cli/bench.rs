@@ -18,6 +18,12 @@ pub struct Bench {
     /// A hundredth of the size, once: whether it works, not how fast
     #[arg(long)]
     quick: bool,
+    /// Only what a history of five million task runs costs; takes a quarter of an hour and some 15 GB
+    #[arg(long, conflicts_with = "only")]
+    scale: bool,
+    /// Log lines in that history
+    #[arg(long, requires = "scale", default_value_t = 20_000_000, value_name = "N")]
+    lines: usize,
     /// How the answer is shown
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -32,6 +38,8 @@ pub async fn run(args: Bench, session: &Session) -> Ended {
         postgres: (config.settings.postgres.bin.clone(), config.path.clone()),
         only: args.only,
         quick: args.quick,
+        scale: args.scale,
+        lines: args.lines,
     };
     let stop = CancellationToken::new();
     stop_on_signal(&stop, ENDING)?;

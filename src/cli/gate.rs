@@ -1,12 +1,10 @@
 //! `tidegate gate test`: what past runs would have come to under another rule.
 
 use clap::{Args, Subcommand};
-use tidegate_engine::gate::{Change, Gate, TrialError};
-use tidegate_engine::spec;
+use tidegate_engine::command::GateTrial;
 use tidegate_engine::view::Trial;
 
 use super::{Ended, Output, Session, page, say_json};
-use crate::desk::Desk;
 use crate::failure::{Failure, code};
 use crate::term::{Cell, Style, Table, say};
 use crate::words::{count, instant, short};
@@ -46,40 +44,22 @@ struct Test {
 /// Tries another rule.
 pub async fn run(args: Arguments, session: &Session) -> Ended {
     let Verb::Test(test) = args.verb;
-    let backend = session.backend().await?;
+    let desk = session.desk().await?;
     let (flow, task) = test
         .gate
         .split_once('/')
         .ok_or_else(|| Failure::usage(format!("`{}` names no gate: write FLOW/TASK", test.gate)))?;
-    let known = Desk::from(&backend).flow(flow).await?;
-    let gated: Vec<_> = known.tasks.iter().filter(|task| task.gate.is_some()).collect();
-    let Some(gate) = gated
-        .iter()
-        .find(|known| known.name == task)
-        .and_then(|task| task.gate.as_ref())
-    else {
-        let help = spec::suggest(task, "it has", gated.iter().map(|task| task.name.as_str()));
-        let help = help.unwrap_or_else(|| "none of its tasks has one".to_owned());
-        return Err(Failure::refused(format!("flow `{flow}` has no gate `{task}`")).help(help));
+    let asked = GateTrial {
+        changes: test.changes,
+        rule: test.rule,
+        last: test.last.into(),
     };
-    let gate = changed(gate, &test).map_err(|error| Failure::usage(error.to_string()))?;
-    let trials = backend
-        .store
-        .try_gate((flow, task), &gate, test.last.into())
-        .await?;
+    let trials = desk.try_gate((flow, task), asked).await?;
     if test.output == Output::Json {
         return say_json(&page(trials));
     }
     show(&trials, session);
     Ok(code::DONE)
-}
-
-fn changed(gate: &Gate, test: &Test) -> Result<Gate, TrialError> {
-    let mut gate = gate.clone();
-    for change in &test.changes {
-        gate = Change::parse(change)?.of(&gate, test.rule)?;
-    }
-    Ok(gate)
 }
 
 fn show(trials: &[Trial], session: &Session) {

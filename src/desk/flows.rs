@@ -2,12 +2,12 @@
 
 use jiff::SignedDuration;
 use serde_json::json;
-use tidegate_engine::command::{self, Submission, SubmittedFlow};
+use tidegate_engine::command::{self, GateTrial, Submission, SubmittedFlow};
 use tidegate_engine::id::RunId;
 use tidegate_engine::spec::{Checked, SourceFile};
 use tidegate_engine::store::backfills::Backfill;
 use tidegate_engine::store::flows::NewVersion;
-use tidegate_engine::view::{BackfillTick, FlowChange, FlowDetail, FlowSummary, Page, Schedule};
+use tidegate_engine::view::{BackfillTick, FlowChange, FlowDetail, FlowSummary, Page, Schedule, Trial};
 use tidegate_engine::{clock, spec};
 
 use super::Desk;
@@ -107,6 +107,20 @@ impl Desk {
                 Ok(())
             }
         }
+    }
+
+    /// What the newest runs would have come to at a gate under another rule.
+    pub async fn try_gate(&self, gate: (&str, &str), asked: GateTrial) -> Result<Vec<Trial>, Failure> {
+        let server = match self {
+            Self::Here(here) => return Ok(command::try_gate(&here.store, (gate, asked), clock::now()).await?),
+            Self::Server(server) => server,
+        };
+        let mut query = vec![("set", asked.changes.join(",")), ("last", asked.last.to_string())];
+        query.extend(asked.rule.map(|rule| ("rule", rule.to_string())));
+        let trials: Page<Trial> = server
+            .get(&["flows", gate.0, "gates", gate.1, "trial"], &query)
+            .await?;
+        Ok(trials.items)
     }
 
     /// Makes runs of past ticks that have none, or says which.

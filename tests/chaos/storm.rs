@@ -41,9 +41,15 @@ async fn whatever_breaks_every_run_that_was_acknowledged_ends_once() {
     let mut ashore = Ashore::send(&town, &mut dice);
 
     let began = clock::monotonic();
+    let mut restart = Duration::from_millis(dice.between(5_000, 20_000));
     while began.elapsed() < blows {
         clock::sleep(Duration::from_millis(dice.between(1_000, 4_000))).await;
-        fleet.suffer(&mut dice, blows >= LONG).await;
+        if began.elapsed() >= restart {
+            fleet.restart_postgres(&mut dice).await;
+            restart = began.elapsed() + Duration::from_millis(dice.between(5_000, 20_000));
+        } else {
+            fleet.suffer(&mut dice, blows >= LONG).await;
+        }
     }
     fleet.calm().await;
     ashore.stop_asking().await;

@@ -248,7 +248,14 @@ async fn a_client_shows_what_is_shown_beside_the_database() {
     let far = Far::new().await;
     far.served.apply("hello");
     far.served.apply("ask-a-person");
+    far.served.apply("by-the-rules");
     let ada = far.client("ada", "admin").await;
+    assert_eq!(
+        far.served
+            .run(&["run", "by-the-rules", "--watch", "-p", "quality=0.9"])
+            .code(),
+        0
+    );
     assert_eq!(far.served.run(&["run", "hello", "--watch"]).code(), 0);
     for words in [
         &["pool", "set", "training", "2"][..],
@@ -269,6 +276,7 @@ async fn a_client_shows_what_is_shown_beside_the_database() {
         &["logs", "last"],
         &["approvals", "--all"],
         &["models"],
+        &["gate", "test", "by-the-rules/release", "--set", "above=0.3"],
         &["pool", "list"],
         &["freeze", "list", "--all"],
         &["schedule", "list"],
@@ -306,6 +314,17 @@ async fn a_client_shows_what_is_shown_beside_the_database() {
         &["did you mean `hello`?"],
     );
     refused(&ada.run(&["models", "history", "x"]), 6, &["no model `x`"]);
+    let another_gate = |gate, set| ada.run(&["gate", "test", gate, "--set", set]);
+    refused(
+        &another_gate("by-the-rules/relaese", "above=1"),
+        6,
+        &["did you mean `release`?"],
+    );
+    refused(
+        &another_gate("by-the-rules/release", "abov=1"),
+        2,
+        &["above=0.36"],
+    );
     let window = json(&ada.run(&["freeze", "list", "-o", "json"]));
     let window = window["items"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(ada.run(&["freeze", "end", &window]).code(), 0);

@@ -90,6 +90,7 @@ pub fn router(app: App) -> Router {
         .fallback(problem::nothing_here)
         .method_not_allowed_fallback(problem::wrong_method)
         .layer(from_fn(guard::refuse_secrets_in_query))
+        .layer(from_fn(guard::in_time))
         .layer(from_fn(pages::error::dress))
         .layer(from_fn_with_state(app.clone(), headers::add))
         .with_state(app)

@@ -24,6 +24,8 @@ use crate::problem::Problem;
 use crate::route::Access;
 use crate::{cookie, next};
 
+/// Whoever asks is answered within this, also where the database is not there and does not say so.
+const ANSWER: Duration = Duration::from_secs(14);
 /// A body must be there within this.
 const BODY: Duration = Duration::from_secs(10);
 
@@ -245,6 +247,15 @@ pub fn field(body: &[u8], name: &str) -> Option<String> {
 /// The fields of a form, in order; none when it can't be read.
 pub fn fields(body: &[u8]) -> Vec<(String, String)> {
     url::form_urlencoded::parse(body).into_owned().collect()
+}
+
+/// An answer begins in time, or is that there is none. What was begun meanwhile in a transaction comes to its end all the same, as
+/// it does when whoever asked hangs up.
+pub async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(ANSWER, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::unavailable("the database does not answer; ask again in a moment").into_response(),
+    }
 }
 
 /// Credentials in an address end up in histories, logs and referrers.

@@ -23,6 +23,14 @@ pub enum TrialError {
     Ambiguous(usize),
 }
 
+impl Gate {
+    /// The gate with changes, as [`Change::parse`] and [`Change::of`] read them.
+    pub fn with(&self, changes: &[impl AsRef<str>], nth: Option<usize>) -> Result<Self, TrialError> {
+        let change = |gate: Self, text| Change::parse(text)?.of(&gate, nth);
+        changes.iter().map(AsRef::as_ref).try_fold(self.clone(), change)
+    }
+}
+
 impl Change {
     /// Reads `key=value`: `above`, `at_least`, `below`, `at_most` and `borderline` take a number, `max_drop` and `max_rise` a percentage.
     pub fn parse(text: &str) -> Result<Self, TrialError> {

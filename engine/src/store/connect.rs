@@ -8,7 +8,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Postgres};
 
-use super::Store;
+use super::{Store, lifeline};
 use crate::clock;
 
 /// Why there is no connection.
@@ -20,19 +20,37 @@ pub enum ConnectError {
     /// Nobody answers there.
     #[error("PostgreSQL does not answer")]
     Unreachable(#[source] sqlx::Error),
+    /// Whoever answers there passes on what is asked, but not what a session asks for itself.
+    #[error("DATABASE_URL leads to a pooler that drops the settings of a session, as PgBouncer does")]
+    Pooled,
+}
+
+impl ConnectError {
+    fn of(error: sqlx::Error) -> Self {
+        let refused = error.as_database_error().map(sqlx::error::DatabaseError::message);
+        if refused.is_some_and(|message| message.contains("startup parameter")) {
+            return Self::Pooled;
+        }
+        Self::Unreachable(error)
+    }
 }
 
 /// How long a connection may lie unused before it is asked whether it still lives. No PostgreSQL restarts faster.
 const FRESH: Duration = Duration::from_millis(300);
+
+/// How long a statement waits for a lock. A session that has it has all of [`session_options`].
+const LOCK_TIMEOUT: &str = "10s";
 
 /// Statements of transactions find their rows by keys, whatever their arrays hold: they are planned once for a connection, not each
 /// time ([`Store::connection`]). Others are not.
 const AS_FOUND: &str = "rollback; reset plan_cache_mode";
 
 impl Store {
-    /// Opens a pool of at most `connections`; proves that the server answers.
+    /// Opens a pool of at most `connections`; proves that the server answers, and that its sessions are ours: behind a pooler,
+    /// what one transaction sets another would find, and what holds for a session (a lock, `LISTEN`) would hold for nobody.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, ConnectError> {
         let options = session_options(url)?;
+        let port = options.get_port();
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .min_connections(1)
@@ -48,6 +66,10 @@ impl Store {
                     Ok(true)
                 })
             })
+            .after_connect(move |_, _| {
+                lifeline::attach(port);
+                Box::pin(async { Ok(()) })
+            })
             // A BEGIN whose future was dropped leaves its connection inside a transaction: the next borrower's
             // acknowledged writes would vanish. Rolling back on return costs a round trip and ends that.
             .after_release(|conn, _| {
@@ -55,7 +77,14 @@ impl Store {
             })
             .connect_with(options)
             .await
-            .map_err(ConnectError::Unreachable)?;
+            .map_err(ConnectError::of)?;
+        let patience: String = sqlx::query_scalar("select current_setting('lock_timeout')")
+            .fetch_one(&pool)
+            .await
+            .map_err(ConnectError::of)?;
+        if patience != LOCK_TIMEOUT {
+            return Err(ConnectError::Pooled);
+        }
         Ok(Self {
             pool,
             definitions: Arc::default(),
@@ -138,7 +167,7 @@ fn session_options(url: &str) -> Result<PgConnectOptions, ConnectError> {
         ("random_page_cost", "1.1"),
         ("enable_seqscan", "off"),
         ("idle_in_transaction_session_timeout", "15s"),
-        ("lock_timeout", "10s"),
+        ("lock_timeout", LOCK_TIMEOUT),
         ("statement_timeout", "60s"),
         ("timezone", "UTC"),
         ("client_min_messages", "error"),

@@ -44,7 +44,10 @@ async fn full() -> Bench {
 
 /// The plan, without the numbers of its parameters, which differ between versions of PostgreSQL.
 async fn plan(bench: &Bench, explained: Explained) -> String {
-    let lines = explained.fetch_all(bench.store.pool()).await.unwrap();
+    bare(&explained.fetch_all(bench.store.pool()).await.unwrap())
+}
+
+fn bare(lines: &[String]) -> String {
     let bare = lines.iter().map(|line| {
         let line = line.split(" (returns $").next().unwrap_or(line);
         line.split(" (ctid = ANY").next().unwrap_or(line)
@@ -88,23 +91,33 @@ async fn what_moves_a_run_finds_its_rows_by_their_keys() {
         .bind(run.clone())
         .bind(idx.clone());
     all.push(plan(&bench, locking).await);
-    // As in every transaction: planned for parameters whatever they hold.
+    all.push(generic_plan(&bench, write::WRITE, 43).await);
+    insta::assert_snapshot!(all.join("\n\n"));
+}
+
+#[tokio::test]
+async fn the_usual_report_reads_no_table_either() {
+    let bench = full().await;
+    insta::assert_snapshot!(generic_plan(&bench, write::WRITE_AT_ONCE, 46).await);
+}
+
+/// As in every transaction: planned for parameters whatever they hold.
+async fn generic_plan(bench: &Bench, sql: &str, parameters: usize) -> String {
     let mut conn = bench.store.pool().acquire().await.unwrap();
     sqlx::raw_sql("set plan_cache_mode = force_generic_plan")
         .execute(&mut *conn)
         .await
         .unwrap();
-    sqlx::raw_sql(AssertSqlSafe(format!("prepare writing as {}", write::WRITE)))
+    sqlx::raw_sql(AssertSqlSafe(format!("prepare writing as {sql}")))
         .execute(&mut *conn)
         .await
         .unwrap();
-    let nulls = vec!["null"; 43].join(", ");
+    let nulls = vec!["null"; parameters].join(", ");
     let lines: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
         "explain (costs off) execute writing({nulls})"
     )))
     .fetch_all(&mut *conn)
     .await
     .unwrap();
-    all.push(lines.join("\n"));
-    insta::assert_snapshot!(all.join("\n\n"));
+    bare(&lines)
 }

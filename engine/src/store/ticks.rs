@@ -128,6 +128,10 @@ async fn fire(
     .into_iter()
     .collect();
     let here: Vec<&(String, String)> = which.iter().filter(|(flow, _)| free.contains(flow)).collect();
+    if here.len() < which.len() {
+        let schedules = which.len() - here.len();
+        tracing::debug!(schedules, "another scheduler is making these ticks");
+    }
     let mut fired = Fired {
         busy: here.len() < which.len(),
         ..Fired::default()
@@ -135,7 +139,11 @@ async fn fire(
     let mut drafts = Vec::new();
     for schedule in Locked::lock_all(conn, &here).await? {
         if schedule.paused_at.is_none() {
-            fired.add(settle_into(store, conn, (&schedule, &mut drafts), now).await?);
+            let settled = settle_into(store, conn, (&schedule, &mut drafts), now).await?;
+            if settled == Fired::default() {
+                tracing::debug!(schedule.flow, "another scheduler made its tick");
+            }
+            fired.add(settled);
         }
     }
     locked::write_new(conn, &drafts, now).await?;

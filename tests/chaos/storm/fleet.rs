@@ -61,6 +61,28 @@ with = { shell = 'echo {{ run.id }} >> EFFECTS' }
 retry = { attempts = 50, delay = "100ms", max_delay = "1s" }
 "#;
 
+/// The light rain of it, most of the runs: a map, and what needs it, all of it inline.
+const DRIZZLE: &str = r#"[flow]
+name = "drizzle"
+max_active = 1000
+
+[params.n]
+type = "integer"
+
+[tasks.begin]
+uses = "approval"
+
+[tasks.drops]
+uses = "approval"
+needs = ["begin"]
+for_each = [1, 2, 3, 4, 5, 6]
+max_parallel = 4
+
+[tasks.end]
+uses = "approval"
+needs = ["drops"]
+"#;
+
 /// A tick a minute, which both schedulers want to make.
 const CLOCKWORK: &str = r#"[flow]
 name = "clockwork"
@@ -119,7 +141,9 @@ impl Fleet {
             "postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable",
             proxy.port()
         );
-        let tidegate = tidegate().env("DATABASE_URL", url);
+        let tidegate = tidegate()
+            .env("DATABASE_URL", url)
+            .env("RUST_LOG", "info,tidegate_engine::store::ticks=debug");
         let binds: Vec<String> = (0..PAIR).map(|_| format!("127.0.0.1:{}", free_port())).collect();
         let mut first = tidegate.spawn(&["server", "--bind", &binds[0]]);
         first.wait_for_line("server is up", SOON);
@@ -152,6 +176,7 @@ impl Fleet {
             .replace("EFFECTS", effects.to_str().unwrap())
             .replace("edition 0", &format!("edition {}", self.edition));
         fs::write(self.tidegate.home().join("storm.toml"), storm).unwrap();
+        fs::write(self.tidegate.home().join("drizzle.toml"), DRIZZLE).unwrap();
         fs::write(self.tidegate.home().join("clockwork.toml"), CLOCKWORK).unwrap();
     }
 
@@ -185,14 +210,13 @@ impl Fleet {
         *self.faults.entry(fault).or_default() += 1;
     }
 
-    /// One more fault.
+    /// One more fault, beside those of PostgreSQL itself.
     pub async fn suffer(&mut self, dice: &mut Dice, long: bool) {
         self.thaw(FROZEN);
         self.mend();
         match dice.between(0, if long { 11 } else { 10 }) {
             0 | 1 => self.sink_a_worker(dice),
-            2 => self.sink_a_server(dice),
-            3 => self.restart_postgres(dice).await,
+            2 | 3 => self.sink_a_server(dice),
             4 => {
                 self.proxy.cut();
                 self.count("connections cut");
@@ -246,7 +270,8 @@ impl Fleet {
         self.man();
     }
 
-    async fn restart_postgres(&mut self, dice: &mut Dice) {
+    /// Down in any of the three ways, for up to five seconds.
+    pub async fn restart_postgres(&mut self, dice: &mut Dice) {
         match dice.between(0, 3) {
             0 => self.cluster.stop(),
             1 => self.cluster.stop_immediately(),

@@ -31,7 +31,7 @@ pub async fn settle(fleet: &Fleet, town: &Town, long: bool) {
 }
 
 async fn every_acknowledged_run_is_there_once(fleet: &Fleet, town: &Town) {
-    let made: Vec<String> = sqlx::query_scalar("select id::text from run where flow = 'storm'")
+    let made: Vec<String> = sqlx::query_scalar("select id::text from run where flow in ('storm', 'drizzle')")
         .fetch_all(fleet.store.pool())
         .await
         .unwrap();
@@ -96,17 +96,14 @@ async fn counts(fleet: &Fleet, town: &Town) -> BTreeMap<String, u64> {
             town.repeats.load(Ordering::Relaxed),
         ),
         ("runs cancelled", town.cancelled.load(Ordering::Relaxed)),
-        (
-            "replies of COMMIT swallowed: all had committed",
-            fleet.swallowed(),
-        ),
+        ("ambiguous commits: had committed", fleet.swallowed()),
     ]
     .map(|(what, count)| (what.to_owned(), count))
     .into();
     for (status, count) in &town.seen.lock().unwrap().decisions {
         let what = match status {
             200 => "decisions that counted",
-            409 => "decisions that lost the race",
+            409 => "approvals that lost the race",
             410 => "decisions after expiry",
             _ => "decisions on other evidence",
         };
@@ -121,6 +118,7 @@ async fn counts(fleet: &Fleet, town: &Town) -> BTreeMap<String, u64> {
     for (what, sql) in [
         ("runs in all", "select count(*) from run"),
         ("task runs in all", "select count(*) from task_run"),
+        ("items of maps in all", "select count(*) from map_item"),
         (
             "attempts repeated because they failed",
             "select coalesce(sum(greatest(attempt - lost - 1, 0)), 0)::bigint from task_run",
@@ -143,7 +141,8 @@ async fn counts(fleet: &Fleet, town: &Town) -> BTreeMap<String, u64> {
     let said = fleet.output();
     for (what, words) in [
         ("transactions tried again", "transaction is tried again"),
-        ("late reports refused", "a report came too late"),
+        ("zombie writes refused", "a report came too late"),
+        ("ticks deduplicated", "another scheduler"),
     ] {
         all.insert(what.to_owned(), said.matches(words).count() as u64);
     }

@@ -2,10 +2,11 @@
 
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
+use tidegate_engine::clock;
+use tidegate_engine::command::{self, GateTrial};
 use tidegate_engine::view::{
-    AliasMove, FlowDetail, FlowSummary, LedgerEntry, LedgerReport, Model, ModelVersion, Page, Schedule,
+    AliasMove, FlowDetail, FlowSummary, LedgerEntry, LedgerReport, Model, ModelVersion, Page, Schedule, Trial,
 };
-use tidegate_engine::{clock, command};
 
 use super::{Asked, Body, limit};
 use crate::app::App;
@@ -17,6 +18,12 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::get("/api/v1/flows", "Flows, by name", flows),
         Route::get("/api/v1/flows/{name}", "A flow with its params and tasks", flow).answering(&[200, 404]),
+        Route::get(
+            "/api/v1/flows/{flow}/gates/{task}/trial",
+            "What the newest runs would have come to at a gate under another rule; changes nothing",
+            trial,
+        )
+        .answering(&[200, 400, 404, 422]),
         Route::get("/api/v1/schedules", "Schedules with their next fires", schedules),
         Route::post(
             "/api/v1/schedules/{flow}/{name}/pause",
@@ -60,6 +67,31 @@ async fn flow(State(app): State<App>, Path(name): Path<String>) -> Result<Body<F
     let found = app.store.flow(&name, clock::now()).await?;
     let (summary, flow) = found.ok_or_else(|| Problem::not_found("flow", &name))?;
     Ok(Body(FlowDetail::new(summary, &flow)))
+}
+
+/// `set=above=0.36,borderline=0.01`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Another {
+    set: String,
+    rule: Option<usize>,
+    last: Option<usize>,
+}
+
+async fn trial(
+    State(app): State<App>,
+    Path((flow, task)): Path<(String, String)>,
+    Asked(another): Asked<Another>,
+) -> Result<Body<Page<Trial>>, Problem> {
+    let asked = GateTrial {
+        changes: another.set.split(',').map(str::to_owned).collect(),
+        rule: another.rule,
+        last: limit(another.last)?,
+    };
+    let gate = (flow.as_str(), task.as_str());
+    Ok(whole(
+        command::try_gate(&app.store, (gate, asked), clock::now()).await?,
+    ))
 }
 
 async fn schedules(State(app): State<App>) -> Result<Body<Page<Schedule>>, Problem> {

@@ -56,6 +56,7 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/schedules", VIEWERS),
     ("POST", "/api/v1/schedules/{flow}/{name}/pause", OPERATORS),
     ("POST", "/api/v1/schedules/{flow}/{name}/resume", OPERATORS),
+    ("GET", "/api/v1/flows/{flow}/gates/{task}/trial", VIEWERS),
     ("GET", "/api/v1/models", VIEWERS),
     ("GET", "/api/v1/models/{name}", VIEWERS),
     ("GET", "/api/v1/workers", VIEWERS),
