@@ -339,7 +339,10 @@ impl Shared {
             let around = around.remove(&claim.holder());
             self.begin(claim, around);
         }
-        lock(&self.beginning).retain(|key| !keys.contains(key));
+        let mut beginning = lock(&self.beginning);
+        for key in &keys {
+            beginning.remove(key);
+        }
     }
 
     /// What attempts that run here know of these runs.

@@ -63,6 +63,73 @@ async fn parent_and_sub_run_name_each_other_and_are_stopped_together() {
 }
 
 #[tokio::test]
+async fn a_cancelled_map_of_sub_runs_stops_them_all() {
+    let served = served().await;
+    let inner =
+        "max_active = 5\n\n[params.n]\ntype = \"integer\"\n\n".to_owned() + &shell("long", "sleep 300");
+    let inner = flow(&served, "inner", &inner);
+    let tasks = "[tasks.each]\nuses = \"flow\"\nfor_each = [1, 2, 3]\nwith = { flow = \"inner\", params = { n = \"{{ item }}\" } }\n";
+    let outer = flow(&served, "outer", tasks);
+    assert_eq!(served.run(&["apply", &inner, &outer]).code(), 0);
+    let run = served.start(&["outer"]);
+    let inner_runs = |state: &str| {
+        let listed = json(&served.run(&["runs", "--flow", "inner", "--state", state, "-o", "json"]));
+        listed["items"].as_array().unwrap().len()
+    };
+    wait::until("three sub-runs at work", SOON, || {
+        (inner_runs("running") == 3).then_some(())
+    });
+    assert_eq!(served.run(&["cancel", &run]).code(), 0);
+    wait::until("the end of all three", Duration::from_secs(15), || {
+        (inner_runs("cancelled") == 3).then_some(())
+    });
+    wait::until("the end of their parent", SOON, || {
+        let shown = json(&served.run(&["show", &run, "-o", "json"]));
+        (shown["state"] == "cancelled").then_some(())
+    });
+}
+
+#[tokio::test]
+async fn a_retry_makes_sub_runs_anew_for_what_runs_again_only() {
+    let served = served().await;
+    let good = flow(&served, "good", &shell("t", "true"));
+    let mended = served.home().join("mended");
+    let bad = flow(
+        &served,
+        "bad",
+        &shell("t", &format!("test -e {}", mended.display())),
+    );
+    let tasks = "[tasks.first]\nuses = \"flow\"\nwith = { flow = \"good\" }\n\n\
+                 [tasks.second]\nuses = \"flow\"\nneeds = [\"first\"]\nwith = { flow = \"bad\" }\n";
+    let outer = flow(&served, "outer", tasks);
+    assert_eq!(served.run(&["apply", &good, &bad, &outer]).code(), 0);
+    let run = served.start(&["outer"]);
+    wait::until("the failure", SOON, || {
+        let shown = json(&served.run(&["show", &run, "-o", "json"]));
+        (shown["state"] == "failed").then_some(())
+    });
+    std::fs::write(&mended, "").unwrap();
+    let runs_of = |flow: &str| {
+        let listed = json(&served.run(&["runs", "--flow", flow, "-o", "json"]));
+        listed["items"].as_array().unwrap().len()
+    };
+    let again = served.run(&["retry", &run, "--watch"]);
+    assert_eq!(again.code(), 0, "{again:?}");
+    assert_eq!(
+        (runs_of("good"), runs_of("bad")),
+        (1, 2),
+        "what had succeeded was carried over"
+    );
+    let from = served.run(&["retry", &run, "--from", "first", "--watch"]);
+    assert_eq!(from.code(), 0, "{from:?}");
+    assert_eq!(
+        (runs_of("good"), runs_of("bad")),
+        (2, 3),
+        "from there on all runs again"
+    );
+}
+
+#[tokio::test]
 async fn a_task_ends_like_the_run_that_it_made() {
     let served = served().await;
     flow(&served, "fails", &shell("t", "exit 1"));

@@ -53,9 +53,8 @@ const CENSUS: &[(&str, &str)] = &[
     (
         "what took the place of work is what an attempt with the same key had made",
         "select format('%s/%s', h.run, h.idx) from cache_hit h
-         join task_output o on o.run = h.run and o.idx = h.idx
-         where not exists (select from task_output made join task_run t on t.run = made.run and t.idx = made.idx
-                           where made.run = h.origin and made.outputs = o.outputs and t.state = 'succeeded')",
+         join handed_on o on o.run = h.run and o.idx = h.idx
+         where not exists (select from handed_on made where made.run = h.origin and made.outputs = o.outputs)",
     ),
     (
         "what can be claimed is in ready, and nothing else",

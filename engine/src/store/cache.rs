@@ -52,7 +52,7 @@ impl Store {
         let since = now.checked_sub(ttl).unwrap_or(Timestamp::MIN);
         let row: Option<(Uuid, i32, i64, Value)> = sqlx::query_as(
             "select c.run, c.idx, c.epoch, o.outputs from cache c
-             join task_output o on o.run = c.run and o.idx = c.idx and o.epoch = c.epoch
+             join handed_on o on o.run = c.run and o.idx = c.idx and o.epoch = c.epoch
              where c.key = $1 and c.at >= $2",
         )
         .bind(key)

@@ -173,7 +173,7 @@ async fn outputs(
 ) -> Result<Map<String, Value>> {
     let flow = store.definition(conn, version).await?;
     let rows: Vec<(i32, Value)> =
-        sqlx::query_as("select idx, outputs from task_output where run = $1 and idx < $2")
+        sqlx::query_as("select idx, outputs from handed_on where run = $1 and idx < $2")
             .bind(run.0)
             .bind(flow.graph.size() as i32)
             .fetch_all(&mut *conn)

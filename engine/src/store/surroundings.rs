@@ -265,7 +265,7 @@ async fn load_outputs(
     let (run, idx) = columns(places);
     let rows: Vec<(Uuid, i32, Value)> = sqlx::query_as(
         "select o.run, o.idx, o.outputs from unnest($1::uuid[], $2::int[]) as u(run, idx)
-         join task_output o on o.run = u.run and o.idx = u.idx",
+         join handed_on o on o.run = u.run and o.idx = u.idx",
     )
     .bind(run)
     .bind(idx)

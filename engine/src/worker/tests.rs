@@ -355,7 +355,7 @@ impl Site {
     }
 
     async fn outputs(&self, run: RunId, idx: i32) -> serde_json::Value {
-        sqlx::query_scalar("select outputs from task_output where run = $1 and idx = $2")
+        sqlx::query_scalar("select outputs from handed_on where run = $1 and idx = $2")
             .bind(run.0)
             .bind(idx)
             .fetch_one(self.store.pool())

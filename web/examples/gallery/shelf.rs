@@ -56,6 +56,7 @@ pub fn flow() -> Flow {
     };
     of(
         json!({"name": "train-ranking-model", "description": null, "owner": null, "tags": [], "timeout": "3h", "expected": "45m", "overlap": "skip", "max_active": 1, "schedules": [],
+        "webhook": {"secret": "mlflow_webhook", "sender": "mlflow", "when": "body.data.name == 'ranking_model'", "params": {}},
         "params": {
             "window_days": {"type": "integer", "min": 1, "max": 365, "default": 30, "description": "Days of events to learn from"},
             "kind": {"type": "enum", "values": ["full", "quick"], "default": "full", "description": null},

@@ -309,7 +309,7 @@ async fn messages(conn: &mut PgConnection, run: RunId) -> Result<BTreeMap<TaskId
 
 async fn outputs(conn: &mut PgConnection, run: RunId, shown: &[i32]) -> Result<BTreeMap<TaskIdx, Value>> {
     let rows: Vec<(i32, Value)> =
-        sqlx::query_as("select idx, outputs from task_output where run = $1 and idx = any($2)")
+        sqlx::query_as("select idx, outputs from handed_on where run = $1 and idx = any($2)")
             .bind(run.0)
             .bind(shown)
             .fetch_all(conn)

@@ -70,7 +70,7 @@ impl Store {
                 continue;
             };
             let outputs: Vec<(i32, Value)> =
-                sqlx::query_as("select idx, outputs from task_output where run = $1")
+                sqlx::query_as("select idx, outputs from handed_on where run = $1")
                     .bind(run)
                     .fetch_all(&mut *conn)
                     .await?;

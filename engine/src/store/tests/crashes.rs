@@ -208,7 +208,7 @@ impl Scene {
 
     async fn standing(&self, run: RunId) -> String {
         let outputs: Vec<Value> =
-            sqlx::query_scalar("select outputs from task_output where run = $1 order by idx")
+            sqlx::query_scalar("select outputs from handed_on where run = $1 order by idx")
                 .bind(run.0)
                 .fetch_all(self.bench.store.pool())
                 .await

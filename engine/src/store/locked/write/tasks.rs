@@ -90,7 +90,7 @@ const INSERT: &str =
      from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::int[], $7::smallint[], $8::bigint[], $9::int[],
                  $10::int[], $11::uuid[]) as u(run, idx, state, reason, unmet, seen, epoch, attempt, lost, opened_by)";
 
-/// What successes hand on, as columns.
+/// What successes hand on, as columns. Nothing is no row: the view `handed_on` knows.
 #[derive(Default)]
 pub(super) struct HandedOn {
     place: Places,
@@ -102,7 +102,8 @@ impl HandedOn {
     pub(super) fn of(runs: &[LockedRun]) -> Self {
         let mut all = Self::default();
         for run in runs {
-            for (idx, (epoch, outputs)) in &run.outputs {
+            let something = |outputs: &Value| outputs.as_object().is_none_or(|keys| !keys.is_empty());
+            for (idx, (epoch, outputs)) in run.outputs.iter().filter(|(_, (_, outputs))| something(outputs)) {
                 all.place.push(run, *idx);
                 all.epoch.push(*epoch);
                 all.outputs.push(clean(outputs.clone()));
