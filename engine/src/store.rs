@@ -46,6 +46,7 @@ pub mod pools;
 pub mod read;
 mod retention;
 mod retries;
+mod rollbacks;
 pub mod runs;
 pub mod schedules;
 mod secrets;
