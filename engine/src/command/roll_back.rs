@@ -129,6 +129,3 @@ async fn no_alias(store: &Store, (model, alias): (&str, &str)) -> Result<Command
         help: spec::suggest(alias, "the model has", aliases),
     })
 }
-
-#[cfg(test)]
-mod tests;
