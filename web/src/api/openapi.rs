@@ -119,8 +119,10 @@ fn body(entry: &Route) -> Option<Value> {
 
 fn schemas() -> Value {
     let mut all = schemas_of_runs();
-    if let (Value::Object(all), Value::Object(more)) = (&mut all, schemas_of_admins()) {
-        all.extend(more);
+    for more in [schemas_of_decisions(), schemas_of_admins()] {
+        if let (Value::Object(all), Value::Object(more)) = (&mut all, more) {
+            all.extend(more);
+        }
     }
     all
 }
@@ -212,6 +214,11 @@ fn schemas_of_runs() -> Value {
             "additionalProperties": false,
             "properties": {"from": {"type": "string"}, "params": {"type": "object"}},
         },
+    })
+}
+
+fn schemas_of_decisions() -> Value {
+    json!({
         "RollbackRequest": {
             "type": "object",
             "additionalProperties": false,

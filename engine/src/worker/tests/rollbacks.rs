@@ -183,7 +183,7 @@ async fn what_does_not_go_back_is_refused_in_words_and_makes_no_run() {
     );
     assert_eq!(said("n", back(3, None)).await, "no model `n`; did you mean `m`?");
     let staging = (
-        (("m", "produktion")),
+        ("m", "produktion"),
         back(3, None),
         Way {
             registry: &registry(),
