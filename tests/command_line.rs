@@ -11,6 +11,7 @@ mod offline;
 mod outside;
 mod quiet;
 mod remote;
+mod rollbacks;
 mod runs;
 
 use std::path::{Path, PathBuf};

@@ -10,6 +10,7 @@ mod freezes;
 mod gates;
 mod people;
 mod pools;
+mod roll_back;
 mod runs;
 mod schedules;
 mod secrets;
@@ -30,12 +31,14 @@ pub use freezes::{add_freeze, end_freeze};
 pub use gates::{GateTrial, try_gate};
 pub use people::{add_person, set_roles};
 pub use pools::{LARGEST_POOL, remove_pool, set_pool};
+pub use roll_back::{ROLL_BACK, RollbackRequest, Way, may_roll_back, roll_back};
 pub use runs::{Request, RetryRequest, Triggered, cancel, confirm, retry, trigger};
 pub use schedules::pause_schedule;
 pub use secrets::{remove_secret, set_secret};
 pub use tokens::{TokenRequest, create_token, revoke_token, tokens};
 pub use webhooks::{Message, receive};
 
+use crate::rollback::Refusal;
 use crate::spec::Diagnostic;
 use crate::spec::params::ParamProblem;
 use crate::store::StoreError;
@@ -180,6 +183,9 @@ pub enum CommandError {
     /// 409: the idempotency key was used for another request.
     #[error("the idempotency key `{key}` was used for another request")]
     KeyReused { key: String },
+    /// 409: the alias does not go back.
+    #[error("{0}")]
+    NotRolledBack(Refusal),
     /// 410.
     #[error("the approval expired at {at}")]
     Expired { at: Timestamp },

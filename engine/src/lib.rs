@@ -1,7 +1,7 @@
 //! The engine of Tidegate: words, graph, states, gates, schedules, flow files, store, scheduler and worker.
 //!
-//! Read in this order. Pure, no clock, no I/O: [`id`], [`graph`], `state`, [`gate`], [`retry`], [`canonical`], [`schedule`], `plan`, `spec`;
-//! then [`plugin`]; then what touches the world: `clock`, `store`, `command`, `scheduler`, `worker`, `embedded`.
+//! Read in this order. Pure, no clock, no I/O: [`id`], [`graph`], `state`, [`gate`], [`retry`], [`canonical`], [`schedule`], `plan`, [`rollback`],
+//! `spec`; then [`plugin`]; then what touches the world: `clock`, `store`, `command`, `scheduler`, `worker`, `embedded`.
 
 pub mod canonical;
 pub mod clock;
@@ -15,6 +15,7 @@ pub mod mask;
 pub mod plan;
 pub mod plugin;
 pub mod retry;
+pub mod rollback;
 pub mod schedule;
 pub mod scheduler;
 pub mod schema;

@@ -47,6 +47,7 @@ pub mod pools;
 pub mod read;
 mod retention;
 mod retries;
+mod rollbacks;
 pub mod runs;
 pub mod schedules;
 mod secrets;

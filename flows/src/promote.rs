@@ -10,7 +10,7 @@
 //!              repair what MLflow lacks        previous → from, alias → to, read back, stages, tag ─► finish_move
 //! ```
 //! Until MLflow is touched, a failure gives the lock back. After that it is kept until the attempt ends; a repeat finds
-//! the alias at `to` in MLflow and goes on from there.
+//! the alias at `to` in MLflow and goes on from there. Where the task says `from`, that and not what was read is compared.
 
 mod outside;
 
@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tidegate_engine::plugin::{AliasMove, Ctx, MoveTicket, Plugin, Preview, TaskError};
+use tidegate_engine::plugin::{AliasMove, Ctx, HostError, MoveTicket, Plugin, Preview, TaskError};
 
 use crate::mlflow::Mlflow;
 use crate::mlflow_log::{RegistryKind, check_name};
@@ -41,6 +41,9 @@ pub struct Input {
     pub version: i64,
     /// `staging`, `production`, …
     pub alias: String,
+    /// The version that the alias must point to; where it does not, the move is refused.
+    #[serde(default)]
+    pub from: Option<i64>,
     /// Whether MLflow's stages follow the aliases.
     #[serde(default)]
     pub stages: Stages,
@@ -91,8 +94,10 @@ impl Plugin for Promote {
             .model_alias(&input.model, &input.alias)
             .await?
             .map(|v| v.version);
-        let wanted = wanted(&input, now);
-        let ticket = ctx.begin_move(&wanted).await?;
+        let ticket = ctx
+            .begin_move(&wanted(&input, now))
+            .await
+            .map_err(|error| lasting(&input, error))?;
         let outside = mlflow.as_ref().map(|mlflow| Outside {
             ctx,
             mlflow,
@@ -132,6 +137,12 @@ impl Plugin for Promote {
             .map(|v| v.version);
         let wanted = wanted(&input, now);
         let mut sentence = will_do(&wanted);
+        if wanted.from != now {
+            let there = outside::show(now);
+            sentence.push_str(&format!(
+                "; will be refused as long as the alias points to {there}"
+            ));
+        }
         if let Some(drift) = drift(ctx, &wanted).await {
             sentence.push_str(&drift);
         }
@@ -194,12 +205,29 @@ async fn known(ctx: &Ctx, input: &Input) -> Result<(), TaskError> {
         .ok_or_else(|| TaskError::fail(format_args!("{model} has no version {version} in our registry")))
 }
 
-fn wanted(input: &Input, from: Option<i64>) -> AliasMove {
+/// From where it must point to, else from where it does.
+fn wanted(input: &Input, now: Option<i64>) -> AliasMove {
     AliasMove {
         model: input.model.clone(),
         alias: input.alias.clone(),
-        from,
+        from: input.from.or(now),
         to: input.version,
+    }
+}
+
+/// Where the task says where the alias must point to, nobody who is asked anew could say more.
+fn lasting(input: &Input, error: HostError) -> TaskError {
+    match &error {
+        HostError::WorldMoved { expected, now, .. } if input.from.is_some() && *expected == input.from => {
+            TaskError::fail(format_args!(
+                "{}@{} points to {} by now, not to {} as it must: nothing was moved",
+                input.model,
+                input.alias,
+                outside::show(*now),
+                outside::show(*expected),
+            ))
+        }
+        _ => error.into(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::json;
+use tidegate_engine::command::{RollbackRequest, Triggered, Way};
 use tidegate_engine::store::freezes::NewFreeze;
 use tidegate_engine::view::{AliasMove, Freeze, LedgerEntry, LedgerReport, Model, Page, Pool, Token};
 use tidegate_engine::{clock, command};
@@ -33,6 +34,30 @@ impl Desk {
             Self::Server(server) => {
                 let known: Known = server.get(&["models", model], &[]).await?;
                 Ok(known.moves)
+            }
+        }
+    }
+
+    /// Makes a run that moves an alias back.
+    pub async fn roll_back(
+        &self,
+        (model, alias): (&str, &str),
+        request: RollbackRequest,
+    ) -> Result<Triggered, Failure> {
+        match self {
+            Self::Here(here) => {
+                let way = Way {
+                    registry: &tidegate_flows::registry(),
+                    trigger: "manual",
+                    key: None,
+                };
+                let asked = ((model, alias), request, way);
+                Ok(command::roll_back(&here.store, &here.actor, asked, clock::now()).await?)
+            }
+            Self::Server(server) => {
+                let path = ["models", model, "aliases", alias, "rollback"];
+                let (run, created) = server.create(&path, (&request, None)).await?;
+                Ok(Triggered { run, created })
             }
         }
     }

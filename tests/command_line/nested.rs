@@ -211,4 +211,10 @@ fn a_check_knows_the_flows_that_lie_together() {
         "[tasks.back]\nuses = \"flow\"\nwith = { flow = \"outer\" }\n",
     );
     wrong("", "", &["would run itself for ever: outer → inner → outer"]);
+    flow(
+        &tidegate,
+        "inner",
+        "[tasks.back]\nuses = \"flow\"\nwith = { flow = \"roll-back\" }\n",
+    );
+    wrong("", "", &["no flow runs `roll-back`", "tidegate models rollback"]);
 }

@@ -205,13 +205,6 @@ fn a_configuration_that_cannot_be_meant_is_refused_with_its_place() {
 }
 
 #[test]
-fn what_a_later_version_brings_is_refused() {
-    let tidegate = alone();
-    let verb = ["models", "rollback", "ranking_model@production"];
-    refused(&tidegate.run(&verb), 2, &["Usage"]);
-}
-
-#[test]
 fn a_schedule_is_explained_from_its_file_alone() {
     let tidegate = alone();
     let file = example("ask-a-person");

@@ -7,23 +7,23 @@ use super::decisions::account;
 use super::*;
 
 /// A server, beside which tokens are made, and people: anna approves, otto operates, ada is an admin.
-struct Far {
-    served: Served,
+pub(super) struct Far {
+    pub(super) served: Served,
     pool: sqlx::PgPool,
 }
 
 impl Far {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::of(served().await).await
     }
 
-    async fn of(served: Served) -> Self {
+    pub(super) async fn of(served: Served) -> Self {
         let pool = sqlx::PgPool::connect(served.url()).await.unwrap();
         Self { served, pool }
     }
 
     /// A client in a home of its own, which knows the server and a token of somebody, and no database.
-    async fn client(&self, name: &str, role: &str) -> Tidegate {
+    pub(super) async fn client(&self, name: &str, role: &str) -> Tidegate {
         let token = self.token(name, role).await;
         self.with(&token)
     }
@@ -53,7 +53,7 @@ impl Far {
         made.stdout.trim().to_owned()
     }
 
-    async fn sql(&self, statement: &str) {
+    pub(super) async fn sql(&self, statement: &str) {
         sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()))
             .execute(&self.pool)
             .await

@@ -7,6 +7,7 @@ mod flows;
 mod freezes;
 mod openapi;
 mod pools;
+mod rollbacks;
 mod runs;
 mod stream;
 mod tokens;
@@ -47,6 +48,7 @@ pub fn routes() -> Vec<Route> {
     routes.extend(pools::routes());
     routes.extend(freezes::routes());
     routes.extend(backfills::routes());
+    routes.extend(rollbacks::routes());
     routes.extend(runs::routes());
     routes.extend(approvals::routes());
     routes.extend(tokens::routes());

@@ -12,6 +12,7 @@ pub mod model;
 pub mod models;
 pub mod overview;
 mod readable;
+pub mod rollback;
 pub mod run;
 pub mod runs;
 pub mod schedules;
@@ -41,6 +42,7 @@ pub fn routes() -> Vec<Route> {
         flow::routes(),
         models::routes(),
         model::routes(),
+        rollback::routes(),
         schedules::routes(),
         workers::routes(),
         ledger::routes(),

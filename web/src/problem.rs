@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use tidegate_engine::command::CommandError;
 use tidegate_engine::plugin::chain;
+use tidegate_engine::rollback::Refusal;
 use tidegate_engine::store::StoreError;
 
 /// Why a request was not carried out.
@@ -198,6 +199,15 @@ impl From<CommandError> for Problem {
                 .with("run", json!(run))
                 .with("state", json!(state)),
             CommandError::KeyReused { .. } => conflict("key-reused", "The key stands for another request"),
+            CommandError::NotRolledBack(refusal) => {
+                let problem = conflict("not-rolled-back", "It is not rolled back");
+                match refusal {
+                    Refusal::Moved { now, .. } => problem.with("now", json!(now)),
+                    Refusal::NeverThere { possible, .. } => problem.with("possible", json!(possible)),
+                    Refusal::UnderWay { run, .. } => problem.with("run", json!(run)),
+                    Refusal::There { .. } | Refusal::NothingBefore { .. } => problem,
+                }
+            }
             CommandError::Expired { at } => {
                 Self::new(StatusCode::GONE, ("expired", "Expired"), said).with("expired_at", json!(at))
             }

@@ -10,6 +10,7 @@ mod access;
 mod bench;
 mod counted;
 mod decisions;
+mod rollbacks;
 mod runs;
 mod safety;
 mod socket;

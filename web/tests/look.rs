@@ -18,7 +18,8 @@ use tidegate_engine::command::{Actor, Role};
 use tidegate_engine::view::Page;
 use tidegate_web::Visitor;
 use tidegate_web::pages::{
-    Frame, approval, approvals, flow, flows, ledger, model, models, overview, run, runs, schedules, workers,
+    Frame, approval, approvals, flow, flows, ledger, model, models, overview, rollback, run, runs, schedules,
+    workers,
 };
 
 fn anna() -> Visitor {
@@ -179,6 +180,16 @@ fn a_flow_and_a_form_that_came_back() {
 #[test]
 fn a_model_with_its_history() {
     insta::assert_snapshot!(read(&model::ModelPage::new(&shelf::model(), frame("/models"))));
+}
+
+#[test]
+fn a_rollback_says_what_the_click_does() {
+    let page = rollback::RollbackPage::new(
+        &shelf::rollback(true),
+        rollback::Tried::default(),
+        frame("/models"),
+    );
+    insta::assert_snapshot!(read(&page));
 }
 
 #[test]

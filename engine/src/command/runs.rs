@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Actor, CommandError, Role};
 use crate::clock;
 use crate::id::RunId;
+use crate::rollback;
 use crate::spec;
 use crate::state::Reason;
 use crate::store::emergencies::Confirmed;
@@ -151,7 +152,7 @@ pub async fn confirm(
     }
 }
 
-fn checked(key: Option<&str>) -> Result<Option<&str>, CommandError> {
+pub(super) fn checked(key: Option<&str>) -> Result<Option<&str>, CommandError> {
     let bad = |key: &&str| key.is_empty() || key.chars().count() > KEY || key.chars().any(char::is_control);
     match key.filter(bad) {
         Some(_) => Err(CommandError::Invalid {
@@ -192,7 +193,20 @@ pub(super) async fn answer(
         Placed::Frozen { why } => Err(CommandError::Forbidden {
             why: format!("the flow is {why}; in an emergency: tidegate run FLOW --emergency --reason TEXT"),
         }),
-        Placed::NoFlow | Placed::NoRun => {
+        Placed::BuiltIn => Err(CommandError::Forbidden {
+            why: format!(
+                "runs of `{}` are made by `tidegate models rollback NAME@ALIAS --reason TEXT`, or from the page of the model",
+                rollback::FLOW
+            ),
+        }),
+        Placed::NotRolledBack(refusal) => Err(CommandError::NotRolledBack(refusal)),
+        Placed::NameTaken => Err(CommandError::NotReady {
+            why: format!(
+                "a flow of yours is called `{}`, which is the name of the one that rolls back: rename it, then `tidegate apply --prune`",
+                rollback::FLOW
+            ),
+        }),
+        Placed::NoFlow | Placed::NoRun | Placed::NoAlias => {
             Err(StoreError::Broken("an order was placed on nothing".to_owned()).into())
         }
     }

@@ -30,6 +30,7 @@ use super::version;
 use crate::graph::{Flow, Graph, ParamSpec};
 use crate::id::{FlowName, VersionHash};
 use crate::plugin::Registry;
+use crate::rollback;
 
 /// A flow file that holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -194,6 +195,16 @@ impl<'d> Checker<'d> {
             self.doc
                 .problems
                 .add(problem.help(format!("write name = \"{stem}\", or rename the file")));
+        }
+        if text.value == rollback::FLOW && !self.source.built_in {
+            let message = format!(
+                "`{}` is the name of a flow that Tidegate brings along",
+                text.value
+            );
+            let problem = Problem::new("reserved-name", text.span.clone(), message);
+            self.doc
+                .problems
+                .add(problem.help("call it something else, and the file too"));
         }
         FlowName::new(&text.value)
             .map_err(|e| self.doc.report("bad-name", text.span.clone(), e.to_string()))

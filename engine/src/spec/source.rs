@@ -11,6 +11,8 @@ pub struct SourceFile {
     pub text: String,
     /// The files it names: path as written → text, or why there is none.
     pub files: BTreeMap<String, Result<String, FileProblem>>,
+    /// The program carries it: it has a name that nobody else's may have.
+    pub built_in: bool,
 }
 
 impl SourceFile {
@@ -21,6 +23,7 @@ impl SourceFile {
             path: path.into(),
             text,
             files: BTreeMap::new(),
+            built_in: false,
         }
     }
 

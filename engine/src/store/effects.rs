@@ -27,7 +27,15 @@ pub const MARK: &str = "mark";
 /// The last line of an attempt whose worker was lost.
 pub const LOST: &str = "the worker was lost";
 /// Kinds of ledger entries that only the engine writes start like this.
-const RESERVED: [&str; 6] = ["alias_", "approval_", "emergency_", "freeze_", "model_", "pool_"];
+const RESERVED: [&str; 7] = [
+    "alias_",
+    "approval_",
+    "emergency_",
+    "freeze_",
+    "model_",
+    "pool_",
+    "rollback_",
+];
 /// Bytes of a name.
 const NAME_CAP: usize = 255;
 

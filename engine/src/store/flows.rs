@@ -8,6 +8,7 @@ use super::bell::{self, Rings};
 use super::{Result, Store, StoreError, pg};
 use crate::graph::Flow;
 use crate::id::VersionHash;
+use crate::rollback;
 use crate::view::FlowChange;
 
 /// A checked flow on its way into the store.
@@ -112,10 +113,12 @@ async fn remove_but(
     keep: &[String],
     now: Timestamp,
 ) -> Result<Vec<String>> {
+    // What the program brings along has no file that could be gone.
     let gone: Vec<String> = sqlx::query_scalar(
-        "select name from flow where removed_at is null and name <> all($1) order by name for update",
+        "select name from flow where removed_at is null and name <> all($1) and name <> $2 order by name for update",
     )
     .bind(keep)
+    .bind(rollback::FLOW)
     .fetch_all(&mut *conn)
     .await?;
     for flow in &gone {
@@ -142,7 +145,12 @@ async fn remove_but(
     Ok(gone)
 }
 
-async fn apply(store: &Store, conn: &mut PgConnection, new: &NewVersion, now: Timestamp) -> Result<Applied> {
+pub(super) async fn apply(
+    store: &Store,
+    conn: &mut PgConnection,
+    new: &NewVersion,
+    now: Timestamp,
+) -> Result<Applied> {
     let name = new.flow.name.as_str();
     let current: Option<String> =
         sqlx::query_scalar("select version from flow where name = $1 and removed_at is null for update")

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! attempt of a guarded task ─┬─ no window ──────────────────────────────────────► go on
-//!                            ├─ an emergency run, or a yes with a reason given ─► go on, with an entry in the ledger
+//!                            ├─ an emergency run, a rollback by somebody with a
+//!                            │  reason, or a yes with one ─────────────────────► go on, with an entry in the ledger
 //!                            ├─ its gate still asks people ─────────────────────► ask: they may let it pass
 //!                            └─ else ───────────────────────────────────────────► parked until the window ends
 //! ```
@@ -99,8 +100,8 @@ impl Store {
         over(&mut conn, flow, whole).await
     }
 
-    /// Why a person lets a guarded task of a frozen flow pass: by the emergency that the run is, or by the comment of a yes that was given
-    /// to its gate while the window was there. Kept in the ledger.
+    /// Why a person lets a guarded task of a frozen flow pass: by the emergency that the run is, by the reason of a rollback, or by the comment
+    /// of a yes that was given to its gate while the window was there. Kept in the ledger.
     pub async fn pass_freeze(
         &self,
         (run, idx, approval): (RunId, u32, Option<Uuid>),
@@ -142,6 +143,10 @@ async fn leave(
     let urgent: Option<(String, String)> = urgent.bind(run.0).fetch_optional(&mut *conn).await?;
     if urgent.is_some() {
         return Ok(urgent);
+    }
+    let back = super::rollbacks::asked_by_somebody(conn, run).await?;
+    if back.is_some() {
+        return Ok(back);
     }
     let said = sqlx::query_as(
         "select actor, comment from vote where approval = $1 and decision = 'approve' and comment is not null and at >= $2

@@ -8,13 +8,15 @@ use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 use super::idempotency;
-use super::{Result, Store, retries};
+use super::{Result, Store, retries, rollbacks};
 use crate::id::RunId;
+use crate::rollback::Refusal;
 use crate::spec::params::ParamProblem;
 
 pub(super) use self::desk::Desk;
 pub use super::idempotency::Key;
 pub use super::retries::Again;
+pub use super::rollbacks::Rollback;
 
 /// A run that is asked for.
 #[derive(Debug, Clone)]
@@ -42,6 +44,8 @@ pub enum What {
     },
     /// A run that ended, again: what did not succeed, or from a task on, or with other params.
     Retry(Again),
+    /// A run that moves an alias back.
+    RollBack(Box<Rollback>),
 }
 
 /// What became of an order.
@@ -63,6 +67,14 @@ pub enum Placed {
     Frozen { why: String },
     /// There is nothing to retry in a run of this state.
     NotRetried { state: String },
+    /// The flow is one that the program brings along: its runs are made by a verb of their own.
+    BuiltIn,
+    /// A flow of somebody's has the name of one that the program brings along.
+    NameTaken,
+    /// The model has no such alias, or there is no such model.
+    NoAlias,
+    /// The alias does not go back.
+    NotRolledBack(Refusal),
 }
 
 impl Store {
@@ -74,7 +86,7 @@ impl Store {
         let store = self.clone();
         self.transact(move |conn| {
             let (store, order) = (store.clone(), order.clone());
-            Box::pin(async move { place_retry(&store, conn, &order, now).await })
+            Box::pin(async move { place_alone(&store, conn, &order, now).await })
         })
         .await
     }
@@ -86,21 +98,22 @@ impl Store {
     }
 }
 
-async fn place_retry(
+async fn place_alone(
     store: &Store,
     conn: &mut PgConnection,
     order: &Order,
     now: Timestamp,
 ) -> Result<Placed> {
-    let What::Retry(again) = &order.what else {
-        return Ok(Placed::NoRun);
-    };
     let keys: Vec<&Key> = order.key.iter().collect();
     let known = idempotency::look_up(conn, &keys).await?;
     if let Some(placed) = order.key.as_ref().and_then(|key| known.answer(key, order.id)) {
         return Ok(placed);
     }
-    let placed = retries::retry(store, conn, (order, again), now).await?;
+    let placed = match &order.what {
+        What::Flow { .. } => return Ok(Placed::NoFlow),
+        What::Retry(again) => retries::retry(store, conn, (order, again), now).await?,
+        What::RollBack(back) => rollbacks::roll_back(store, conn, (order, back), now).await?,
+    };
     if let (Placed::Run { id, .. }, Some(key)) = (&placed, &order.key) {
         idempotency::keep(conn, &[(key, *id)], now).await?;
     }

@@ -8,7 +8,7 @@ mod checkup;
 mod flows;
 mod items;
 mod logs;
-mod models;
+pub(in crate::store) mod models;
 mod pulse;
 mod run;
 mod runs;

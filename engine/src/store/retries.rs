@@ -21,6 +21,7 @@ use super::{Result, Store, StoreError, maybe_instant, runs};
 use crate::graph::{Flow, Graph};
 use crate::id::{RunId, TaskIdx, VersionHash};
 use crate::plan::{self, Carried, Kept};
+use crate::rollback;
 use crate::spec::params;
 use crate::state::task_run::TaskState;
 
@@ -70,6 +71,10 @@ pub(super) async fn retry(
     let Some(row) = row else {
         return Ok(Placed::NoRun);
     };
+    // Whether it may still go back is judged anew, and so is who asks for what reason.
+    if row.try_get::<String, _>("flow")? == rollback::FLOW {
+        return Ok(Placed::BuiltIn);
+    }
     let state: String = row.try_get("state")?;
     let plain = again.from.is_none() && again.params.is_empty();
     if maybe_instant(&row, "finished_at")?.is_none() || (state == "succeeded" && plain) {

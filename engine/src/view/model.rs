@@ -71,4 +71,7 @@ pub struct AliasMove {
     pub approval: Option<Uuid>,
     /// SHA-256 of that approval's evidence.
     pub evidence: Option<String>,
+    /// Why somebody rolled it back; `None`: it was no rollback.
+    #[serde(default)]
+    pub rollback: Option<String>,
 }

@@ -12,6 +12,7 @@ mod ends;
 mod freezes;
 mod gates;
 mod maps;
+mod rollbacks;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -142,6 +143,7 @@ fn registry() -> Registry {
         .with(gates::Give)
         .with(gates::Mover::<false>)
         .with(gates::Mover::<true>)
+        .with(rollbacks::Promote)
 }
 
 /// Acts in the worker as `command` does: with programs beside it.

@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tidegate_engine::command::ROLL_BACK;
 use tidegate_engine::plugin::{HostError, NewVersion, Registry, TaskError};
+use tidegate_engine::spec::{self, SourceFile};
 use tidegate_test_fixtures::mlflow::shared;
 use tidegate_test_fixtures::proxy::{Fault, Proxy, Upstream};
 use tidegate_test_fixtures::python;
@@ -400,4 +402,53 @@ async fn a_version_that_mlflow_does_not_have_moves_nothing() {
         (world.ours("production"), &world.seen()["aliases"]),
         (None, &json!({}))
     );
+}
+
+#[tokio::test]
+async fn what_must_point_somewhere_is_moved_from_there_only() {
+    let world = World {
+        name: "ours".into(),
+        uri: String::new(),
+        host: Arc::default(),
+    };
+    world.register();
+    world.host.set_alias("ours", "production", 3);
+    let back = |from: i64| json!({"model": "ours", "version": 2, "alias": "production", "from": from});
+    let refused = promote(&world.bench(), back(1)).await;
+    assert!(
+        matches!(&refused, Err(TaskError::Fail { message })
+            if message == "ours@production points to v3 by now, not to v1 as it must: nothing was moved"),
+        "{refused:?}"
+    );
+    assert_eq!(world.ours("production"), Some(3));
+    let registry = Registry::default().with(Promote);
+    let bench = world.bench();
+    let preview = registry.get("promote").unwrap().preview(&bench.ctx, back(1));
+    assert_eq!(
+        preview.await.unwrap().sentence.unwrap(),
+        "moves ours@production from v1 to v2; will be refused as long as the alias points to v3"
+    );
+    let moved = promote(&world.bench(), back(3)).await.unwrap();
+    assert_eq!((&moved["from"], &moved["to"]), (&json!(3), &json!(2)));
+    let again = promote(&world.bench(), back(3)).await.unwrap();
+    assert_eq!(again, moved, "a repeat of the same task run finds it done");
+}
+
+#[test]
+fn the_flow_that_rolls_back_checks_as_the_program_carries_it() {
+    let source = SourceFile {
+        built_in: true,
+        ..SourceFile::new("built-in/roll-back.toml", ROLL_BACK)
+    };
+    let checked = spec::check(&source, &crate::registry(), &|_| None).unwrap();
+    assert_eq!(checked.flow.name.as_str(), tidegate_engine::rollback::FLOW);
+    let theirs = spec::check(
+        &SourceFile {
+            built_in: false,
+            ..source
+        },
+        &crate::registry(),
+        &|_| None,
+    );
+    assert_eq!(theirs.unwrap_err()[0].code, "reserved-name");
 }

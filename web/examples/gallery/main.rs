@@ -18,8 +18,8 @@ use axum::routing::get;
 use tidegate_engine::command::{Actor, Role};
 use tidegate_engine::view::Page;
 use tidegate_web::pages::{
-    self, Frame, admin, approval, approvals, error, flow, flows, ledger, model, models, overview, run, runs,
-    schedules, sign_in, tokens, workers,
+    self, Frame, admin, approval, approvals, error, flow, flows, ledger, model, models, overview, rollback,
+    run, runs, schedules, sign_in, tokens, workers,
 };
 use tidegate_web::{Problem, Visitor};
 
@@ -131,6 +131,29 @@ const PAGES: &[Entry] = &[
     }),
     ("model", || {
         ok(&model::ModelPage::new(&shelf::model(), frame("/models")))
+    }),
+    ("rollback", || {
+        ok(&rollback::RollbackPage::new(
+            &shelf::rollback(false),
+            rollback::Tried::default(),
+            frame("/models"),
+        ))
+    }),
+    ("rollback-late", || {
+        let tried = rollback::Tried {
+            notice: Some(
+                "ranking_model@production points to v6 by now, not to v7; look again before you roll back"
+                    .to_owned(),
+            ),
+            to: Some(2),
+            reason: "answers take three times as long since noon".to_owned(),
+            ..rollback::Tried::default()
+        };
+        ok(&rollback::RollbackPage::new(
+            &shelf::rollback(true),
+            tried,
+            frame("/models"),
+        ))
     }),
     ("schedules", || {
         ok(&schedules::Schedules::new(

@@ -7,7 +7,7 @@ use tidegate_engine::spec::params::ParamProblem;
 use tidegate_engine::view::{
     AliasMove, FlowSummary, LedgerEntry, LedgerReport, Model, ModelVersion, Schedule, Token, Worker,
 };
-use tidegate_web::pages::{flow, model, overview};
+use tidegate_web::pages::{flow, model, overview, rollback};
 
 use super::views::{TASKS, approvals, before, id, interval, now, of, runs, summary};
 
@@ -115,6 +115,19 @@ pub fn model() -> model::Facts {
             moved("staging", 2, (Some(1), 2), 5),
             moved("staging", 1, (None, 1), 6),
         ],
+    }
+}
+
+/// Production of the model, which goes back; `frozen`: while a window is on.
+pub fn rollback(frozen: bool) -> rollback::Facts {
+    let model::Facts { model, moves, .. } = model();
+    let window = json!({"id": id(1), "flow": null, "from_at": before(3600), "until_at": before(-86_400), "created_by": "ada",
+        "reason": "quarter's end: the numbers must not move", "created_at": before(7200), "ended_at": null, "ended_by": null, "active": true});
+    rollback::Facts {
+        alias: model.aliases[0].clone(),
+        model,
+        moves,
+        freeze: frozen.then(|| of(window)),
     }
 }
 

@@ -92,8 +92,9 @@ fn parameters(entry: &Route) -> Vec<Value> {
         _ => &[],
     };
     all.extend(query.iter().map(|name| parameter(name, "query", false)));
-    let makes_a_run =
-        entry.method == Method::POST && entry.answers.contains(&201) && entry.path.contains("run");
+    let makes_a_run = entry.method == Method::POST
+        && entry.answers.contains(&201)
+        && (entry.path.contains("run") || entry.path.ends_with("/rollback"));
     if makes_a_run {
         all.push(parameter("Idempotency-Key", "header", false));
     }
@@ -104,6 +105,7 @@ fn body(entry: &Route) -> Option<Value> {
     let name = match (entry.method.as_str(), entry.path) {
         ("POST", "/api/v1/flows/{flow}/runs") => "RunRequest",
         ("POST", "/api/v1/runs/{id}/retry") => "RetryRequest",
+        ("POST", "/api/v1/models/{name}/aliases/{alias}/rollback") => "RollbackRequest",
         ("POST", "/api/v1/flows") => "Submission",
         ("POST", "/api/v1/tokens") => "TokenRequest",
         ("POST", "/api/v1/approvals/{id}/decision") => "Decision",
@@ -117,8 +119,10 @@ fn body(entry: &Route) -> Option<Value> {
 
 fn schemas() -> Value {
     let mut all = schemas_of_runs();
-    if let (Value::Object(all), Value::Object(more)) = (&mut all, schemas_of_admins()) {
-        all.extend(more);
+    for more in [schemas_of_decisions(), schemas_of_admins()] {
+        if let (Value::Object(all), Value::Object(more)) = (&mut all, more) {
+            all.extend(more);
+        }
     }
     all
 }
@@ -209,6 +213,21 @@ fn schemas_of_runs() -> Value {
             "type": "object",
             "additionalProperties": false,
             "properties": {"from": {"type": "string"}, "params": {"type": "object"}},
+        },
+    })
+}
+
+fn schemas_of_decisions() -> Value {
+    json!({
+        "RollbackRequest": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["from", "reason"],
+            "properties": {
+                "from": {"type": "integer", "description": "The version that the alias points to now"},
+                "to": {"type": ["integer", "null"], "description": "The version to go back to; else the one before"},
+                "reason": {"type": "string", "minLength": 1, "maxLength": 1000},
+            },
         },
         "Decision": {
             "type": "object",

@@ -101,7 +101,7 @@ async fn create(
 }
 
 /// 201 with its address the first time, 200 with the same body after that.
-fn created(done: Triggered) -> Response {
+pub(super) fn created(done: Triggered) -> Response {
     let place = format!("/api/v1/runs/{}", done.run.summary.id);
     let status = if done.created {
         StatusCode::CREATED

@@ -12,6 +12,7 @@ use axum::response::Response;
 use tidegate_engine::clock;
 use tidegate_engine::command::{self, CommandError, Request};
 use tidegate_engine::graph::{Flow, RunIf, Sender, Task, Webhook};
+use tidegate_engine::rollback;
 use tidegate_engine::spec::params::{ParamProblem, from_texts};
 use tidegate_engine::view::FlowSummary;
 
@@ -56,6 +57,8 @@ pub struct FlowPage {
     fields: Vec<Field>,
     problems: Vec<String>,
     key: String,
+    /// The program brings it along, and makes its runs elsewhere.
+    built_in: bool,
 }
 
 /// How another program triggers the flow.
@@ -133,6 +136,7 @@ impl FlowPage {
             fields: flow.params.iter().map(|param| Field::new(param, sent)).collect(),
             problems: elsewhere.chain(sent.notice.clone()).collect(),
             key: clock::new_id().to_string(),
+            built_in: summary.name == rollback::FLOW,
             frame,
         }
     }

@@ -1,7 +1,7 @@
 //! What stands around every page: the way to the others, who is signed in, what waits.
 
 use jiff::Timestamp;
-use tidegate_engine::command::Role;
+use tidegate_engine::command::{Role, may_roll_back};
 use tidegate_engine::plugin::chain;
 
 use crate::app::App;
@@ -39,6 +39,8 @@ pub struct Frame {
     pub places: Vec<Place>,
     /// May trigger, cancel, retry.
     pub operates: bool,
+    /// May move an alias back.
+    pub rolls_back: bool,
     /// Stands in the addresses of assets.
     pub assets: &'static str,
     /// The moment of showing.
@@ -77,6 +79,7 @@ impl Frame {
             waiting,
             places: places(here, visitor.actor.has(Role::Admin)),
             operates: visitor.actor.has(Role::Operator),
+            rolls_back: may_roll_back(&visitor.actor),
             assets: &assets::VERSION,
             now,
         }
@@ -91,6 +94,7 @@ impl Frame {
             waiting: 0,
             places: Vec::new(),
             operates: false,
+            rolls_back: false,
             assets: &assets::VERSION,
             now,
         }

@@ -8,12 +8,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::Value;
 use tidegate_engine::clock;
+use tidegate_engine::rollback::Past;
 use tidegate_engine::view::{AliasMove, Model, ModelVersion};
 use uuid::Uuid;
 
 use super::models::{AliasChip, chips};
 use super::shared::short_id;
-use super::{Frame, html};
+use super::{Frame, html, rollback};
 use crate::app::App;
 use crate::draw::line;
 use crate::draw::reign::{self, Reign};
@@ -47,11 +48,23 @@ pub struct Facts {
 pub struct ModelPage {
     frame: Frame,
     name: String,
-    aliases: Vec<AliasChip>,
+    aliases: Vec<AliasHead>,
     lines: Vec<AliasLine>,
     curves: Vec<Curve>,
     versions: Vec<VersionRow>,
     moves: Vec<MoveRow>,
+}
+
+/// An alias, and the way back.
+struct AliasHead {
+    chip: AliasChip,
+    back: Option<Back>,
+}
+
+/// Where an alias goes back to, and the page that does it.
+struct Back {
+    version: i64,
+    path: String,
 }
 
 /// An alias over time.
@@ -87,6 +100,7 @@ struct MoveRow {
     run: Option<(Uuid, String)>,
     approval: Option<Uuid>,
     evidence: Option<String>,
+    rollback: Option<String>,
 }
 
 impl ModelPage {
@@ -94,7 +108,10 @@ impl ModelPage {
     pub fn new(facts: &Facts, frame: Frame) -> Self {
         Self {
             name: facts.model.name.clone(),
-            aliases: chips(&facts.model, &frame),
+            aliases: chips(&facts.model, &frame)
+                .into_iter()
+                .map(|chip| AliasHead::new(chip, facts, &frame))
+                .collect(),
             lines: lines(&facts.moves, &frame),
             curves: curves(&facts.versions),
             versions: facts
@@ -109,6 +126,17 @@ impl ModelPage {
                 .collect(),
             frame,
         }
+    }
+}
+
+impl AliasHead {
+    fn new(chip: AliasChip, facts: &Facts, frame: &Frame) -> Self {
+        let target = Past::of(&facts.moves, &chip.alias).target();
+        let back = target.filter(|_| frame.rolls_back).map(|version| Back {
+            version,
+            path: rollback::path(&facts.model.name, &chip.alias),
+        });
+        Self { chip, back }
     }
 }
 
@@ -203,8 +231,15 @@ impl MoveRow {
             run: moved.run.map(|id| (id, short_id(id))),
             approval: moved.approval,
             evidence: moved.evidence.clone(),
+            rollback: moved.rollback.clone(),
         }
     }
+}
+
+pub(super) async fn load(app: &App, name: &str) -> Result<Model, Problem> {
+    let models = app.store.models().await?;
+    let found = models.into_iter().find(|model| model.name == name);
+    found.ok_or_else(|| Problem::not_found("model", name))
 }
 
 async fn show(
@@ -212,14 +247,8 @@ async fn show(
     visitor: Visitor,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
-    let model = app
-        .store
-        .models()
-        .await?
-        .into_iter()
-        .find(|model| model.name == name);
     let facts = Facts {
-        model: model.ok_or_else(|| Problem::not_found("model", &name))?,
+        model: load(&app, &name).await?,
         versions: app.store.model_versions(&name).await?,
         moves: app.store.alias_moves(&name).await?,
     };

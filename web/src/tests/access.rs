@@ -59,6 +59,11 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/flows/{flow}/gates/{task}/trial", VIEWERS),
     ("GET", "/api/v1/models", VIEWERS),
     ("GET", "/api/v1/models/{name}", VIEWERS),
+    (
+        "POST",
+        "/api/v1/models/{name}/aliases/{alias}/rollback",
+        "otto anna ada",
+    ),
     ("GET", "/api/v1/workers", VIEWERS),
     ("GET", "/api/v1/freezes", VIEWERS),
     ("POST", "/api/v1/freezes", OPERATORS),
@@ -84,6 +89,8 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("POST", "/flows/{name}/runs", OPERATORS),
     ("GET", "/models", VIEWERS),
     ("GET", "/models/{name}", VIEWERS),
+    ("GET", "/models/{name}/aliases/{alias}/rollback", VIEWERS),
+    ("POST", "/models/{name}/aliases/{alias}/rollback", "otto anna ada"),
     ("GET", "/schedules", VIEWERS),
     ("POST", "/schedules/{flow}/{name}/pause", OPERATORS),
     ("POST", "/schedules/{flow}/{name}/resume", OPERATORS),
@@ -119,16 +126,21 @@ async fn ask(bench: &Bench, (method, path): (&str, &str), who: Option<&Who>) -> 
     let nobody = Who::default();
     let sender = who.unwrap_or(&nobody);
     if path.starts_with("/api/") {
-        let body = if path.ends_with("/decision") {
-            json!({"decision": "approve", "evidence": "0".repeat(64)})
-        } else {
-            json!({})
+        let body = match path.rsplit('/').next() {
+            Some("decision") => json!({"decision": "approve", "evidence": "0".repeat(64)}),
+            Some("rollback") => json!({"from": 2, "reason": "it is slow"}),
+            _ => json!({}),
         };
         return bench.post(path, sender, body).await;
     }
-    bench
-        .form(path, sender, &[("decision", "approve"), ("evidence", "0")])
-        .await
+    let fields = [
+        ("decision", "approve"),
+        ("evidence", "0"),
+        ("from", "2"),
+        ("to", "1"),
+        ("reason", "it is slow"),
+    ];
+    bench.form(path, sender, &fields).await
 }
 
 fn is_let_in(reply: &Reply) -> bool {

@@ -11,6 +11,7 @@ use super::Known;
 use super::tasks::TaskCheck;
 use crate::graph::{Flow, SUB_FLOW, sub_flow};
 use crate::plugin::ErasedPlugin;
+use crate::rollback;
 
 impl TaskCheck<'_, '_> {
     /// Judges a task that runs a flow. The schema of its `with`, narrowed to what the flow takes; `None`: as the plugin says.
@@ -21,6 +22,7 @@ impl TaskCheck<'_, '_> {
         }
         self.idle_keys();
         let name = sub_flow(SUB_FLOW, &self.facts.with)?;
+        self.reserved(name);
         self.circle(name);
         let flow = self.checker.known.get(name)?;
         Some(narrowed(&descriptor.input, flow))
@@ -42,6 +44,16 @@ impl TaskCheck<'_, '_> {
         });
         for (message, help) in cache.into_iter().chain(timeout) {
             let problem = Problem::new("without-effect", self.task.name.span.clone(), message);
+            self.checker.doc.problems.add(problem.help(help));
+        }
+    }
+
+    /// A flow whose runs are made by a verb of their own.
+    fn reserved(&self, name: &str) {
+        if name == rollback::FLOW {
+            let message = format!("no flow runs `{name}`: who rolls back is a person with a reason");
+            let problem = Problem::new("reserved-name", self.span_of("flow"), message);
+            let help = "use `promote` behind a gate, or roll back by `tidegate models rollback`";
             self.checker.doc.problems.add(problem.help(help));
         }
     }

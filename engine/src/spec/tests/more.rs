@@ -25,6 +25,19 @@ fn every_problem_of_a_file_is_told_at_once() {
 }
 
 #[test]
+fn the_name_of_the_flow_that_rolls_back_is_taken() {
+    let text = "[flow]\nname = \"roll-back\"\n[tasks.a]\nuses = \"data_pull\"\nwith = { source = \"s\", days = 1 }\n";
+    let found = check_text("roll-back", text).expect_err("the name is taken");
+    let told: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "roll-back.toml:2:8 `roll-back` is the name of a flow that Tidegate brings along; call it something else, and the file too"
+        ]
+    );
+}
+
+#[test]
 fn keys_of_later_versions_are_unknown() {
     let found = problems(
         "[tasks.a]\nuses = \"data_pull\"\nwith = { source = \"s\", days = 1 }\nexecutor = \"ray\"\n",

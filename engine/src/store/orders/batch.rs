@@ -12,6 +12,7 @@ use super::super::locked::{self, LockedRun};
 use super::super::runs::{self, Head, NewRun, Origin};
 use super::super::{Result, Store, emergencies, freezes};
 use super::{Key, Order, Placed, What};
+use crate::rollback;
 use crate::spec::params;
 
 /// An order, and when it was asked for.
@@ -79,7 +80,7 @@ impl Flows {
     async fn lock(conn: &mut PgConnection, orders: &[Asked]) -> Result<Self> {
         let names = orders.iter().filter_map(|(order, _)| match &order.what {
             What::Flow { name, .. } => Some(name.as_str()),
-            What::Retry(_) => None,
+            What::Retry(_) | What::RollBack(_) => None,
         });
         let names: Vec<&str> = names.collect::<BTreeSet<_>>().into_iter().collect();
         let admissions = admission::lock_flows(conn, &names).await?;
@@ -135,6 +136,9 @@ async fn one(
     };
     if let Some(placed) = order.key.as_ref().and_then(|key| known.answer(key, order.id)) {
         return Ok(Answer::Now(placed));
+    }
+    if name == rollback::FLOW {
+        return Ok(Answer::Now(Placed::BuiltIn));
     }
     let Some((admission, standing)) = flows.0.get_mut(name).filter(|(admission, _)| !admission.removed)
     else {

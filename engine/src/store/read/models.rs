@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
 
+use super::super::rollbacks::REQUESTED;
 use super::super::{Result, Store, StoreError, instant, maybe_instant};
 use super::{bounded, json, page};
 use crate::view::{Alias, AliasMove, LedgerEntry, Model, ModelVersion, Page};
@@ -74,28 +75,8 @@ impl Store {
 
     /// Moves of a model's aliases, newest first.
     pub async fn alias_moves(&self, model: &str) -> Result<Vec<AliasMove>> {
-        let rows = sqlx::query(
-            "select m.alias, m.number, m.before, m.version, m.at, m.actor, m.run, m.approval, a.digest
-             from alias_move m left join approval a on a.id = m.approval
-             where m.model = $1 order by m.at desc, m.alias, m.number desc",
-        )
-        .bind(model)
-        .fetch_all(self.pool())
-        .await?;
-        let moved = |row: &PgRow| -> Result<AliasMove> {
-            Ok(AliasMove {
-                alias: row.try_get("alias")?,
-                number: row.try_get("number")?,
-                before: row.try_get("before")?,
-                version: row.try_get("version")?,
-                at: instant(row, "at")?,
-                actor: row.try_get("actor")?,
-                run: row.try_get("run")?,
-                approval: row.try_get("approval")?,
-                evidence: row.try_get("digest")?,
-            })
-        };
-        rows.iter().map(moved).collect()
+        let mut conn = self.pool().acquire().await?;
+        moves_of(&mut conn, model).await
     }
 
     /// Entries of the ledger, newest first. `before`: the cursor.
@@ -112,6 +93,36 @@ impl Store {
         let entries: Vec<LedgerEntry> = rows.iter().map(ledger_entry).collect::<Result<_>>()?;
         Ok(page(entries, limit, |entry| entry.seq.to_string()))
     }
+}
+
+/// Moves of a model's aliases, newest first. Why one was a rollback stands in the ledger.
+pub(in crate::store) async fn moves_of(conn: &mut PgConnection, model: &str) -> Result<Vec<AliasMove>> {
+    let rows = sqlx::query(
+        "select m.alias, m.number, m.before, m.version, m.at, m.actor, m.run, m.approval, a.digest,
+           l.body::jsonb ->> 'reason' as rollback
+         from alias_move m left join approval a on a.id = m.approval
+         left join ledger l on l.run = m.run and l.kind = $2
+         where m.model = $1 order by m.at desc, m.alias, m.number desc",
+    )
+    .bind(model)
+    .bind(REQUESTED)
+    .fetch_all(conn)
+    .await?;
+    let moved = |row: &PgRow| -> Result<AliasMove> {
+        Ok(AliasMove {
+            alias: row.try_get("alias")?,
+            number: row.try_get("number")?,
+            before: row.try_get("before")?,
+            version: row.try_get("version")?,
+            at: instant(row, "at")?,
+            actor: row.try_get("actor")?,
+            run: row.try_get("run")?,
+            approval: row.try_get("approval")?,
+            evidence: row.try_get("digest")?,
+            rollback: row.try_get("rollback")?,
+        })
+    };
+    rows.iter().map(moved).collect()
 }
 
 fn ledger_entry(row: &PgRow) -> Result<LedgerEntry> {

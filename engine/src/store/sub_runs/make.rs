@@ -10,6 +10,7 @@ use super::refused;
 use crate::graph::{Flow, MOST_NESTED};
 use crate::id::{FlowName, RunId, VersionHash};
 use crate::plugin::{SubAnswer, SubFlow, SubRun};
+use crate::rollback;
 use crate::spec::{params, suggest};
 
 /// A task run that wants a run.
@@ -55,6 +56,9 @@ pub(super) async fn make(
     (maker, wanted, id): (&Maker, &SubFlow, RunId),
     now: Timestamp,
 ) -> Result<SubAnswer> {
+    if wanted.flow == rollback::FLOW {
+        return Err(refused(format!("no flow runs `{}`", wanted.flow)));
+    }
     refuse_circle(conn, maker, &wanted.flow).await?;
     let version = match admission::lock_flow(conn, &wanted.flow).await {
         Ok(flow) if flow.removed => return Err(no_flow(conn, &wanted.flow).await?),

@@ -13,12 +13,12 @@ use super::super::StoreError;
 use super::super::approvals::Reached;
 use super::super::approvals::tests::{add, approver, asking, gated, yes};
 use super::super::leases::Holder;
-use super::super::orders::{Again, Key, Order, Placed, What};
+use super::super::orders::{Again, Key, Order, Placed, Rollback, What};
 use super::super::votes::Ruling;
 use super::*;
 use crate::command::Role;
 use crate::gate::ApprovalSpec;
-use crate::graph::{Missed, ScheduleSpec};
+use crate::graph::{Missed, ParamKind, ParamSpec, ScheduleSpec};
 use crate::id::ScheduleName;
 use crate::plugin::{AliasMove, NewVersion as NewModel};
 
@@ -260,6 +260,72 @@ async fn a_run_that_is_asked_for_is_made_once_wherever_that_breaks_off() {
     let act: Act<Order> =
         |store, order| Box::pin(async move { store.place(order, clock::now()).await.map(drop) });
     scene.everywhere(before, act, end).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_is_asked_for_is_made_once_wherever_that_breaks_off() {
+    let scene = Scene::with(diamond()).await;
+    for statement in [
+        "insert into model (name, created_at) values ('m', now())",
+        "insert into model_version (model, version, source, facts, created_at) values ('m', 1, 's', '{}', now()), ('m', 2, 's', '{}', now())",
+        "insert into model_alias (model, alias, version) values ('m', 'a', 2)",
+        "insert into alias_move (model, alias, number, version, before, at, actor)
+         values ('m', 'a', 1, 1, null, now(), 'x'), ('m', 'a', 2, 2, 1, now(), 'x')",
+    ] {
+        sqlx::query(statement)
+            .execute(scene.bench.store.pool())
+            .await
+            .unwrap();
+    }
+    let before = async || {
+        let flow = Flow {
+            name: FlowName::new(crate::rollback::FLOW).unwrap(),
+            params: ["model", "alias", "reason", "from", "version"]
+                .map(|name| (name.to_owned(), param(name)))
+                .into_iter()
+                .collect(),
+            ..flow(vec![task("move", &[], 1)])
+        };
+        let back = Rollback {
+            model: "m".to_owned(),
+            alias: "a".to_owned(),
+            from: 2,
+            to: None,
+            reason: "slow".to_owned(),
+            trigger: "api",
+            flow: NewVersion {
+                flow,
+                hash: VersionHash("d".repeat(64)),
+                path: "built-in".to_owned(),
+                source: String::new(),
+                actor: "test".to_owned(),
+            },
+        };
+        let key = format!("back {}", scene.next());
+        scene.order(What::RollBack(Box::new(back)), &key)
+    };
+    let act: Act<Order> =
+        |store, order| Box::pin(async move { store.place(order, clock::now()).await.map(drop) });
+    let end = async |order: Order| {
+        let run = scene.place_again(&order).await;
+        assert_eq!(scene.place_again(&order).await, run);
+        let open = "select count(*) from run r where r.finished_at is null or r.id = $1";
+        let told = "select count(*) from ledger where kind = 'rollback_requested' and run = $1";
+        let counts = (scene.count(open, run.0).await, scene.count(told, run.0).await);
+        format!("{counts:?} {}", scene.settle(run).await)
+    };
+    scene.everywhere(before, act, end).await;
+}
+
+fn param(name: &str) -> ParamSpec {
+    ParamSpec {
+        kind: match name {
+            "from" | "version" => ParamKind::Integer { min: None, max: None },
+            _ => ParamKind::String,
+        },
+        default: None,
+        description: None,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
