@@ -89,6 +89,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "create_counters",
         sql: include_str!("../../../migrations/0090_create_counters.sql"),
     },
+    Migration {
+        number: 100,
+        name: "view_what_was_handed_on",
+        sql: include_str!("../../../migrations/0100_view_what_was_handed_on.sql"),
+    },
 ];
 
 /// One step of the schema.
@@ -198,4 +203,23 @@ async fn run_missing(conn: &mut sqlx::PgConnection) -> Result<usize> {
         ran += 1;
     }
     Ok(ran)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_folder_is_a_migration_in_order() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
+        let files = std::fs::read_dir(folder).unwrap().flatten();
+        let mut files: Vec<String> = files
+            .map(|file| file.file_name().into_string().unwrap())
+            .collect();
+        files.sort();
+        let named = MIGRATIONS
+            .iter()
+            .map(|migration| format!("{:04}_{}.sql", migration.number, migration.name));
+        assert_eq!(named.collect::<Vec<_>>(), files);
+    }
 }
