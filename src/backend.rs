@@ -35,6 +35,9 @@ impl Backend {
         };
         let store = connect(&url, CONNECTIONS).await?;
         check_schema(&store).await?;
+        if config.settings.database.notify {
+            store.call_out();
+        }
         let actor = store.actor_of_account(&account()).await?;
         Ok(Self { store, actor })
     }

@@ -256,7 +256,7 @@ async fn attempt<T>(store: &Store, work: &impl Work<T>) -> Result<T> {
     };
     tx.commit().await?;
     store.kept.put(conn);
-    store.bell.ring(rings);
+    store.ring(rings).await;
     Ok(value)
 }
 

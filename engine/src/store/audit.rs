@@ -106,6 +106,11 @@ const CENSUS: &[(&str, &str)] = &[
          where t.idx >= json_array_length(v.definition -> 'graph') and i.run is null",
     ),
     (
+        "a task run that runs, or has run, says since when",
+        "select format('%s/%s', run, idx) from task_run
+         where started_at is null and (state = 'running' or (attempt > 0 and state = 'succeeded' and reason is null))",
+    ),
+    (
         "outputs belong to a task run that succeeded",
         "select format('%s/%s', o.run, o.idx) from task_output o
          join task_run t on t.run = o.run and t.idx = o.idx where t.state <> 'succeeded'",

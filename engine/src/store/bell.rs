@@ -5,18 +5,19 @@
 //!                                                          └─► outbox ─(at most every 20 ms)─► empty NOTIFY
 //! another process ─► NOTIFY ─► listener ─► ring here
 //! ```
+//! A process that is over with its verb ([`Store::call_out`]) has no outbox that somebody empties: it calls out after each commit, and goes on then.
 //!
 //! NOTIFY never rides in a transaction that does work: PostgreSQL takes a lock of the whole cluster for its commit. It may be off
 //! ([`Store::link`] not called) and may fail; nothing but time is lost.
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgListener;
+use sqlx::{PgConnection, PgExecutor};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -91,6 +92,8 @@ pub struct Bell {
     changes: watch::Sender<u64>,
     outbox: AtomicU8,
     post: Notify,
+    /// What is left for other processes goes out at once.
+    calls_out: AtomicBool,
     /// Backend that our own NOTIFYs come from, whose echo is not ours to hear.
     own: AtomicU32,
 }
@@ -103,6 +106,7 @@ impl Default for Bell {
             changes: watch::Sender::new(0),
             outbox: AtomicU8::new(0),
             post: Notify::new(),
+            calls_out: AtomicBool::new(false),
             own: AtomicU32::new(0),
         }
     }
@@ -148,6 +152,25 @@ impl Store {
         self.bell.changes.subscribe()
     }
 
+    /// From now on other processes are woken by each transaction here before it is answered: for one that is soon over.
+    pub fn call_out(&self) {
+        self.bell.calls_out.store(true, Ordering::Release);
+    }
+
+    /// Rings after a commit.
+    pub(super) async fn ring(&self, rings: Rings) {
+        self.bell.ring(rings);
+        if !self.bell.calls_out.load(Ordering::Acquire) {
+            return;
+        }
+        let left = Rings(self.bell.outbox.swap(0, Ordering::AcqRel));
+        if left != Rings::default()
+            && let Err(error) = say(self.pool(), left).await
+        {
+            tracing::debug!(%error, "a wake-up did not reach the other processes");
+        }
+    }
+
     /// Joins the bells of other processes on this database, until `stop`. Without it wake-ups stay in this process.
     pub fn link(&self, stop: CancellationToken) {
         tokio::spawn(announce(self.clone(), stop.clone()));
@@ -184,13 +207,18 @@ async fn post(store: &Store, own: Option<PgConnection>, rings: Rings) -> sqlx::R
         Some(conn) => conn,
         None => connect(store).await?,
     };
+    say(&mut conn, rings).await?;
+    Ok(conn)
+}
+
+async fn say<'c>(conn: impl PgExecutor<'c>, rings: Rings) -> sqlx::Result<()> {
     let channels = Rings::CHANNELS.iter().filter(|(_, of)| rings.has(*of));
     let channels: Vec<&str> = channels.map(|(name, _)| *name).collect();
     sqlx::query("select pg_notify(channel, '') from unnest($1::text[]) as channel")
         .bind(channels)
-        .execute(&mut conn)
+        .execute(conn)
         .await?;
-    Ok(conn)
+    Ok(())
 }
 
 async fn connect(store: &Store) -> sqlx::Result<PgConnection> {

@@ -103,6 +103,23 @@ async fn a_wake_up_carries_nothing_and_many_go_together() {
     pair.stop.cancel();
 }
 
+/// A verb beside the database, which ends with its transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_soon_over_calls_out_before_it_goes() {
+    let mut pair = Pair::linked().await;
+    pair.heard().await;
+    let verb = Store::connect(pair.bench.url(), 2).await.unwrap();
+    verb.call_out();
+    verb.create_run(pair.bench.new_run(), pair.bench.now)
+        .await
+        .unwrap();
+    verb.close().await;
+    let heard = pair.heard().await;
+    let workers = heard.iter().filter(|said| said.channel() == "tidegate_workers");
+    assert_eq!(workers.count(), 1, "{heard:?}");
+    pair.stop.cancel();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_listens_stands_in_no_transaction_and_holds_no_queue_up() {
     let mut pair = Pair::linked().await;

@@ -75,7 +75,7 @@ impl Columns {
     }
 }
 
-/// Inserts the items of maps that expanded.
+/// Inserts the items of maps that expanded; the first of them may run already, in the hands of who expanded the map.
 pub(super) async fn insert(conn: &mut PgConnection, new: Columns, now: Timestamp) -> Result<()> {
     if !new.place.is_empty() {
         new.bind(sqlx::query(INSERT).bind(pg(now))).execute(conn).await?;
@@ -84,8 +84,9 @@ pub(super) async fn insert(conn: &mut PgConnection, new: Columns, now: Timestamp
 }
 
 const INSERT: &str =
-    "insert into task_run (run, idx, state, reason, unmet, seen, epoch, attempt, lost, opened_by, finished_at)
+    "insert into task_run (run, idx, state, reason, unmet, seen, epoch, attempt, lost, opened_by, started_at, finished_at)
      select run, idx, state::task_state, reason, unmet, seen, epoch, attempt, lost, opened_by,
+       case when state = 'running' then $1 end,
        case when state in ('succeeded', 'failed', 'rejected', 'skipped', 'cancelled') then $1 end
      from unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::int[], $7::smallint[], $8::bigint[], $9::int[],
                  $10::int[], $11::uuid[]) as u(run, idx, state, reason, unmet, seen, epoch, attempt, lost, opened_by)";
