@@ -24,6 +24,11 @@ const FEW: usize = 1_000;
 const MANY: usize = 500_000;
 /// How often each question is asked.
 const TIMES: usize = 300;
+/// The newest thousand, which are there in both databases, and any: of those most lie where no memory holds them.
+const LATELY: &str =
+    "select id from (select id from run where finished_at is not null order by id desc limit 1000) r
+     order by random() limit $1";
+const EVER: &str = "select id from run where finished_at is not null order by random() limit $1";
 /// The first claims open connections and plan.
 const WARM: usize = 10;
 /// What is kept of the history when it is pruned.
@@ -35,6 +40,7 @@ struct Answers {
     claim: f64,
     list: f64,
     page: f64,
+    old_page: f64,
 }
 
 /// Fills the database, asks, fills it more, asks again, and prunes.
@@ -63,8 +69,10 @@ pub async fn measure((ground, options): (&Ground, &Options), told: impl Fn(&str)
         grown(("scale-list", "p95 of a list of runs"), small.list, large.list),
         grown(("scale-page", "p95 of a run's page"), small.page, large.page),
     ];
-    if let Some(first) = measured.first_mut() {
+    if let [first, _, page] = measured.as_mut_slice() {
         first.notes.push(size(ground).await?);
+        page.notes
+            .push(format!("{:.2} ms of any run, however old", large.old_page));
     }
     measured.push(prune(ground).await?);
     Ok(measured)
@@ -83,17 +91,18 @@ fn grown(name: (&'static str, &str), small: f64, large: f64) -> Measured {
 
 async fn ask((ground, options): (&Ground, &Options)) -> Result<Answers> {
     let servers = Servers::without_worker(ground).await?;
-    let ids: Vec<Uuid> =
-        sqlx::query_scalar("select id from run where finished_at is not null order by random() limit $1")
-            .bind(TIMES as i64)
-            .fetch_all(ground.pool())
-            .await?;
-    let (mut lists, mut pages, mut claims) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut lists, mut pages, mut olds, mut claims) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let times = if options.quick { 5 } else { TIMES };
-    for id in ids.iter().take(times) {
+    for (recent, any) in some_runs(ground, LATELY)
+        .await?
+        .iter()
+        .zip(some_runs(ground, EVER).await?)
+        .take(times)
+    {
         lists.push(get(&servers, "/api/v1/runs?state=succeeded").await?);
         lists.push(get(&servers, &format!("/api/v1/runs?flow={FLOW}")).await?);
-        pages.push(get(&servers, &format!("/runs/{id}")).await?);
+        pages.push(get(&servers, &format!("/runs/{recent}")).await?);
+        olds.push(get(&servers, &format!("/runs/{any}")).await?);
     }
     for number in 0..times + WARM {
         servers.trigger(FLOW).await?;
@@ -108,7 +117,13 @@ async fn ask((ground, options): (&Ground, &Options)) -> Result<Answers> {
         claim: percentile(&claims, 95.0),
         list: percentile(&lists, 95.0),
         page: percentile(&pages, 95.0),
+        old_page: percentile(&olds, 95.0),
     })
+}
+
+async fn some_runs(ground: &Ground, which: &'static str) -> Result<Vec<Uuid>> {
+    let some = sqlx::query_scalar(which).bind(TIMES as i64);
+    Ok(some.fetch_all(ground.pool()).await?)
 }
 
 async fn get(servers: &Servers, path: &str) -> Result<f64> {

@@ -57,6 +57,8 @@ pub struct Advanced {
     pub ended: Vec<RunId>,
     /// A gate was reached: older runs may be overtaken.
     pub gated: bool,
+    /// When the first of what waits for an instant here is due.
+    pub due: Option<Timestamp>,
 }
 
 impl Store {
@@ -127,6 +129,7 @@ async fn advance(
     locked::write_all(conn, &runs, now).await?;
     // The run that is waited for may have ended a moment ago.
     sub_runs::wake_all(conn, waiting, now).await?;
+    done.due = runs.iter().filter_map(|run| run.due_after(now)).min();
     let left = runs.iter().map(|run| (run.id, Left::of(run)));
     Ok((done, left.collect()))
 }

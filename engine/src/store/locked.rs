@@ -321,6 +321,11 @@ impl LockedRun {
             .collect()
     }
 
+    /// When the first of what waits for an instant is due.
+    pub(super) fn due_after(&self, now: Timestamp) -> Option<Timestamp> {
+        self.ready.values().copied().filter(|due| *due > now).min()
+    }
+
     /// The number of the event after those recorded here.
     pub(super) fn next_seq(&self) -> i64 {
         self.next_seq + self.journal.len() as i64

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::watch::POLL;
 use super::{CROWD, GATHER, Room, Shared, lock};
 use crate::clock;
 use crate::plugin::Isolation;
@@ -65,7 +68,7 @@ async fn commit(shared: &Arc<Shared>, batch: Arc<[Report]>, over: &CancellationT
             .await
         {
             Ok(done) => {
-                let gated = done.gated;
+                let (gated, due) = (done.gated, done.due);
                 tell_refused(&batch, &done.accepted);
                 go_on(shared, &batch, done).await;
                 if shared.full.waits_for(shared.room()) {
@@ -73,6 +76,9 @@ async fn commit(shared: &Arc<Shared>, batch: Arc<[Report]>, over: &CancellationT
                 }
                 if gated {
                     supersede(shared.store.clone());
+                }
+                if let Some(due) = due {
+                    look_at(shared, due);
                 }
                 return;
             }
@@ -92,6 +98,18 @@ async fn commit(shared: &Arc<Shared>, batch: Arc<[Report]>, over: &CancellationT
                 return;
             }
         }
+    }
+}
+
+/// Looks again when something is due before the worker would look by itself: a pause of a tenth of a second is not one of a second.
+fn look_at(shared: &Arc<Shared>, due: Timestamp) {
+    let left = Duration::try_from(due.duration_since(clock::now())).unwrap_or_default();
+    if left < POLL {
+        let wake = Arc::clone(&shared.wake);
+        tokio::spawn(async move {
+            clock::sleep(left).await;
+            wake.notify_one();
+        });
     }
 }
 

@@ -525,6 +525,22 @@ async fn a_parked_plugin_runs_again_when_it_is_due_and_remembers() {
     site.close().await;
 }
 
+/// Thirty looks with a second between them would take half a minute.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_that_is_shorter_than_a_look_round_is_as_long_as_it_says() {
+    let looks = |number| task(&format!("t{number}"), &[], ("here", json!({ "act": "park" })));
+    let chained = (0..10).map(|number| Task {
+        needs: (0..number).rev().take(1).collect(),
+        ..looks(number)
+    });
+    let site = Site::with(chained.collect()).await;
+    let began = clock::monotonic();
+    let run = site.start().await;
+    assert_eq!(site.end(run).await, RunState::Succeeded);
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    site.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parked_task_run_says_what_it_waits_for_and_is_cancelled_at_once() {
     let site = Site::with(vec![task("a", &[], ("here", json!({ "act": "sleep" })))]).await;

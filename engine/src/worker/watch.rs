@@ -11,7 +11,7 @@ use crate::clock;
 use crate::store::{StoreError, claim};
 
 /// How often a worker looks round, rung for or not.
-const POLL: Duration = Duration::from_secs(1);
+pub(super) const POLL: Duration = Duration::from_secs(1);
 /// How long a look may take.
 const LOOK: Duration = Duration::from_secs(5);
 
