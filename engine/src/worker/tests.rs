@@ -24,6 +24,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sqlx::Connection;
 use tidegate_test_fixtures::postgres::{self, Database};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -523,6 +524,36 @@ async fn a_parked_plugin_runs_again_when_it_is_due_and_remembers() {
         assert_eq!(site.outputs(run, idx).await["text"], "looked 3 times");
     }
     site.close().await;
+}
+
+/// A new version of a row on its own page, which no index has to learn of: all that a run's life costs beside its inserts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_hundred_updates_of_hot_rows_ninety_five_touch_no_index() {
+    let wide = (0..1_000).map(|n| task(&format!("t{n}"), &[], ("here", json!({ "act": "echo" }))));
+    let join = task(
+        "join",
+        &(0..1_000).collect::<Vec<_>>(),
+        ("here", json!({ "act": "echo" })),
+    );
+    let mut site = Site::with(wide.chain([join]).collect()).await;
+    let run = site.start().await;
+    assert_eq!(site.end(run).await, RunState::Succeeded);
+    let (database, store) = (site._database.take().unwrap(), site.store.clone());
+    site.close().await;
+    // A backend tells of its updates at the latest when it ends.
+    store.close().await;
+    let mut conn = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    let (mut hot, mut all) = (0_i64, 0_i64);
+    let began = clock::monotonic();
+    while all < 2_000 {
+        assert!(began.elapsed() < Duration::from_secs(20), "{all} updates");
+        clock::sleep(Duration::from_millis(50)).await;
+        let sums = "select coalesce(sum(n_tup_hot_upd), 0)::bigint, coalesce(sum(n_tup_upd), 0)::bigint
+             from pg_stat_user_tables where relname in ('run', 'task_run', 'lease')";
+        (hot, all) = sqlx::query_as(sums).fetch_one(&mut conn).await.unwrap();
+    }
+    println!("{hot} of {all} updates are HOT");
+    assert!(hot * 100 >= all * 95, "{hot} of {all}");
 }
 
 /// Thirty looks with a second between them would take half a minute.
