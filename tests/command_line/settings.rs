@@ -128,9 +128,10 @@ fn values_that_can_never_work_are_told_before_a_run() {
 
 #[test]
 fn what_only_a_run_knows_is_left_to_it() {
-    let param = "[params.p]\ntype = \"string\"\ndefault = \"x\"\n";
+    let param =
+        "[params.p]\ntype = \"string\"\ndefault = \"x\"\n[params.words]\ntype = \"list\"\ndefault = []\n";
     for (uses, with) in [
-        ("command", "argv = \"{{ params.p }}\""),
+        ("command", "argv = \"{{ params.words }}\""),
         ("wait", "until = \"{{ params.p }}\""),
         ("wait", "until = 2027-01-01T00:00:00Z"),
         ("wait", "url = \"{{ params.p }}/healthz\""),
@@ -346,7 +347,7 @@ async fn who_runs_a_flow_that_is_not_there_is_told_which_file_and_the_nearest_na
     assert_eq!(tidegate.run(&["check", &home]).code(), 0);
     refused(
         &tidegate.run(&["apply", &home]),
-        6,
+        2,
         &[
             "caller.toml",
             "task `t` runs flow `iner`",
