@@ -13,6 +13,7 @@ mod quiet;
 mod remote;
 mod rollbacks;
 mod runs;
+mod settings;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

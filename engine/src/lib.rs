@@ -11,6 +11,7 @@ pub mod embedded;
 pub mod gate;
 pub mod graph;
 pub mod id;
+pub mod instant;
 pub mod mask;
 pub mod plan;
 pub mod plugin;

@@ -5,6 +5,7 @@
 
 mod ctx;
 mod host;
+mod objection;
 mod registry;
 
 use std::fmt;
@@ -25,6 +26,7 @@ pub use host::{
     AliasMove, Artifact, Emission, Host, HostCall, HostError, Level, ModelVersion, MoveTicket, NewVersion,
     SubAnswer, SubFlow, SubRun,
 };
+pub use objection::{Fault, Objection, is_given, literal, no_durations, unread};
 pub use registry::{Descriptor, ErasedPlugin, Registry};
 
 /// Where a plugin runs.
@@ -174,6 +176,8 @@ pub trait Plugin: Send + Sync + 'static {
     const FOLDERS: bool = true;
     /// It changes what production rests on: freeze windows hold it back.
     const GUARDED: bool = false;
+    /// Its point is what it does, not what it hands on: taken from a cache, it would not be done.
+    const ACTS: bool = false;
 
     /// One attempt. Must be safe to repeat: tasks run at least once.
     async fn run(&self, ctx: &Ctx, input: Self::Input) -> Result<Self::Output, TaskError>;
@@ -189,20 +193,14 @@ pub trait Plugin: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// What `check` shall refuse although each key by itself fits the schema: keys that have no effect together.
-    /// `with` is as written, `{{ … }}` unrendered.
+    /// What `check` shall refuse although each key by itself fits the schema: keys that have no effect together, values that can
+    /// never work. `with` is as written, `{{ … }}` unrendered.
     fn objections(_with: &Value) -> Vec<Objection> {
         Vec::new()
     }
-}
 
-/// A key of `with` that does not go with the others.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Objection {
-    /// The key, at the top of `with`.
-    pub key: String,
-    /// What is wrong, a sentence without its full stop.
-    pub message: String,
-    /// The way out.
-    pub help: String,
+    /// Keys of the task, beside `with`, that have no effect on this plugin; `check` refuses those that are written.
+    fn idle_keys(_with: &Value) -> Vec<Objection> {
+        Vec::new()
+    }
 }

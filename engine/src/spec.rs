@@ -30,6 +30,7 @@ pub use order::run_first;
 pub use render::{render_github, render_text};
 pub use source::{FileProblem, SourceFile};
 pub use suggest::help as suggest;
+pub(crate) use suggest::nearest;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tidegate_engine::plugin::{Ctx, Isolation, Plugin, TaskError};
+use serde_json::Value;
+use tidegate_engine::plugin::{Ctx, Isolation, Objection, Plugin, TaskError, unread};
 
 /// A task that waits for people and then has nothing left to do.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,9 +29,26 @@ impl Plugin for Approval {
     const PURPOSE: &'static str = "Does nothing: its gate is its meaning";
     const ISOLATION: Isolation = Isolation::Inline;
     const FOLDERS: bool = false;
+    const ACTS: bool = true;
 
     async fn run(&self, _ctx: &Ctx, _input: Input) -> Result<Output, TaskError> {
         Ok(Output {})
+    }
+
+    fn idle_keys(_with: &Value) -> Vec<Objection> {
+        let timeout = Objection::idle(
+            "timeout",
+            "`timeout` bounds an attempt, and while people think this task has none",
+            "say how long they may take: `expires` in the `approval` of its gate",
+        );
+        let pool = Objection::idle(
+            "pool",
+            "`pool` bounds attempts, and while people think this task holds no slot",
+            "leave it out, and put `pool` on the tasks that need it",
+        );
+        let mut found = unread(&["env", "files"]);
+        found.extend([timeout, pool]);
+        found
     }
 }
 

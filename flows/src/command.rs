@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tidegate_engine::plugin::{Ctx, Isolation, Level, Plugin, TaskError};
+use tidegate_engine::plugin::{Ctx, Isolation, Level, Objection, Plugin, TaskError, is_given};
 use tidegate_engine::worker::lived;
 use tokio::process::{Child, Command as Process};
 
@@ -263,5 +263,20 @@ impl Plugin for Command {
             Some((name.clone(), json!({"type": kind.json()})))
         });
         typed.collect()
+    }
+
+    fn objections(with: &Value) -> Vec<Objection> {
+        let is_empty = with
+            .get("argv")
+            .and_then(Value::as_array)
+            .is_some_and(Vec::is_empty);
+        let (key, message) = match (is_given(with, "argv"), is_given(with, "shell")) {
+            (true, true) => ("shell", "a task runs one program: `argv` or `shell`"),
+            (true, false) if is_empty => ("argv", "`argv` is empty: it names no program"),
+            (false, false) => ("argv", "no program is named"),
+            _ => return Vec::new(),
+        };
+        let help = "give either argv = [\"PROGRAM\", …] or shell = \"…\"";
+        vec![Objection::hopeless(key, message, help)]
     }
 }

@@ -18,7 +18,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidegate_engine::plugin::{Ctx, Level, Objection, Plugin, TaskError};
+use tidegate_engine::instant;
+use tidegate_engine::plugin::{Ctx, Level, Objection, Plugin, TaskError, is_given, literal};
 
 use crate::dataset::Dataset;
 use crate::lake::DAY;
@@ -37,7 +38,7 @@ pub struct Input {
     #[schemars(range(min = 1, max = 3650))]
     pub days: u32,
     /// End of the window, exclusive, RFC 3339; default: the run's time.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "tidegate_engine::instant::read_option")]
     #[schemars(with = "Option<String>")]
     pub until: Option<Timestamp>,
     /// The table, where the source is PostgreSQL: `events` (default) or `schema.events`.
@@ -248,16 +249,14 @@ impl Plugin for DataPull {
     }
 
     fn objections(with: &Value) -> Vec<Objection> {
+        let no_instant = literal(with, "until").and_then(|until| instant::parse(until).err());
+        let no_instant =
+            no_instant.map(|_| Objection::hopeless("until", "`until` is no instant", instant::FORM));
         let source = with.get("source").and_then(Value::as_str).unwrap_or_default();
         let (key, message) = Source::of(source).idle_key();
         // An expression or the name of a variable says nothing yet.
-        if !source.contains("://") || with.get(key).is_none_or(Value::is_null) {
-            return Vec::new();
-        }
-        vec![Objection {
-            key: key.to_owned(),
-            message: message.to_owned(),
-            help: "leave it out".to_owned(),
-        }]
+        let is_idle = source.contains("://") && is_given(with, key);
+        let idle = is_idle.then(|| Objection::idle(key, message, "leave it out"));
+        idle.into_iter().chain(no_instant).collect()
     }
 }

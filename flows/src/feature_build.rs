@@ -201,11 +201,8 @@ impl Plugin for FeatureBuild {
             (false, false) => "there is no statement: neither `sql` nor `sql_file` is given",
             _ => return Vec::new(),
         };
-        vec![Objection {
-            key: "sql_file".to_owned(),
-            message: message.to_owned(),
-            help: "give one of them: sql_file = \"sql/features.sql\", or sql = \"SELECT …\"".to_owned(),
-        }]
+        let help = "give one of them: sql_file = \"sql/features.sql\", or sql = \"SELECT …\"";
+        vec![Objection::hopeless("sql_file", message, help)]
     }
 }
 

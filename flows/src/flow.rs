@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tidegate_engine::graph::{EndState, SUB_FLOW};
 use tidegate_engine::plugin::{
-    Ctx, Isolation, Parking, Plugin, Preview, SubAnswer, SubFlow, SubRun, TaskError, WaitsFor,
+    Ctx, Isolation, Objection, Parking, Plugin, Preview, SubAnswer, SubFlow, SubRun, TaskError, WaitsFor,
+    unread,
 };
 
 /// Bytes of outputs as JSON, at most.
@@ -119,6 +120,7 @@ impl Plugin for Flow {
     const PURPOSE: &'static str = "Makes a run of another flow and waits for it, and holds nothing meanwhile";
     const ISOLATION: Isolation = Isolation::Inline;
     const FOLDERS: bool = false;
+    const ACTS: bool = true;
 
     async fn run(&self, ctx: &Ctx, input: Input) -> Result<Output, TaskError> {
         ctx.checkpoint()?;
@@ -144,5 +146,21 @@ impl Plugin for Flow {
             sentence: Some(format!("runs flow {} with {params}", wanted.flow)),
             world: Value::Null,
         })
+    }
+
+    fn idle_keys(_with: &Value) -> Vec<Objection> {
+        let timeout = Objection::idle(
+            "timeout",
+            "`timeout` bounds an attempt, and while its run goes on this task has none",
+            "bound the run: `timeout` in [flow] of the flow that it runs",
+        );
+        let pool = Objection::idle(
+            "pool",
+            "`pool` bounds attempts, and while its run goes on this task holds no slot",
+            "bound the runs: `max_active` in [flow] of the flow that it runs, or `pool` on its tasks",
+        );
+        let mut found = unread(&["env", "files"]);
+        found.extend([timeout, pool]);
+        found
     }
 }

@@ -18,7 +18,9 @@ use reqwest::{Method, Url};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidegate_engine::plugin::{Ctx, Isolation, Objection, Plugin, TaskError};
+use tidegate_engine::plugin::{
+    Ctx, Isolation, Objection, Plugin, TaskError, is_given, literal, no_durations, unread,
+};
 
 use crate::net::{Answer, Ask, NetError, Places, fetch, shown};
 
@@ -197,6 +199,14 @@ pub(crate) fn headers_of(given: &BTreeMap<String, String>) -> Result<HeaderMap, 
     Ok(headers)
 }
 
+/// An address, as written at a key, to which no request could go.
+pub(crate) fn unaskable(with: &Value, key: &str) -> Option<Objection> {
+    let url = Url::parse(literal(with, key)?);
+    let askable = url.is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    let message = || format!("`{key}` is no address that can be asked");
+    (!askable).then(|| Objection::hopeless(key, message(), "write http://… or https://…"))
+}
+
 /// The places that this deployment lets plugins ask, beside public ones.
 pub(crate) fn places(ctx: &Ctx) -> Result<Places, TaskError> {
     Places::parse(&ctx.deployment.http_allow).map_err(TaskError::fail)
@@ -249,12 +259,20 @@ impl Plugin for Http {
     }
 
     fn objections(with: &Value) -> Vec<Objection> {
-        let both = ["json", "text"].iter().all(|key| with.get(key).is_some());
-        let objection = Objection {
-            key: "text".to_owned(),
-            message: "a request has one body: `json` or `text`".to_owned(),
-            help: "leave one of them out".to_owned(),
-        };
-        both.then_some(objection).into_iter().collect()
+        let both = ["json", "text"].iter().all(|key| is_given(with, key));
+        let bodies = both.then(|| {
+            let message = "a request has one body: `json` or `text`";
+            Objection::hopeless("text", message, "leave one of them out")
+        });
+        let no_span = no_durations(with, &["timeout"]);
+        bodies
+            .into_iter()
+            .chain(unaskable(with, "url"))
+            .chain(no_span)
+            .collect()
+    }
+
+    fn idle_keys(_with: &Value) -> Vec<Objection> {
+        unread(&["env", "files"])
     }
 }

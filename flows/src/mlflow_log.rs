@@ -105,6 +105,7 @@ impl Plugin for MlflowLog {
 
     const NAME: &'static str = "mlflow_log";
     const VERSION: &'static str = "1";
+    const ACTS: bool = true;
     const PURPOSE: &'static str =
         "Records a model with its metrics in MLflow or the built-in registry, as a new version";
 

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use tidegate_engine::plugin::{Ctx, Isolation, Plugin, TaskError};
+use serde_json::{Value, json};
+use tidegate_engine::plugin::{Ctx, Isolation, Objection, Plugin, TaskError, unread};
 
 /// The plugin.
 pub struct Notify;
@@ -40,6 +40,7 @@ impl Plugin for Notify {
         "Tells people something by a channel of tidegate.toml: Slack, a signed webhook, mail";
     const ISOLATION: Isolation = Isolation::Inline;
     const FOLDERS: bool = false;
+    const ACTS: bool = true;
 
     async fn run(&self, ctx: &Ctx, input: Input) -> Result<Output, TaskError> {
         let mut body = json!({ "task": ctx.attempt.task, "text": input.text });
@@ -49,5 +50,9 @@ impl Plugin for Notify {
         let notice = ctx.notify(&input.to, body).await?;
         ctx.info(format!("notice {notice} is on its way to {}", input.to));
         Ok(Output { notice })
+    }
+
+    fn idle_keys(_with: &Value) -> Vec<Objection> {
+        unread(&["env", "files"])
     }
 }

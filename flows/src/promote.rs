@@ -83,6 +83,7 @@ impl Plugin for Promote {
     const NAME: &'static str = "promote";
     const VERSION: &'static str = "1";
     const GUARDED: bool = true;
+    const ACTS: bool = true;
     const PURPOSE: &'static str = "Points an alias of a registered model to a version, by compare-and-swap";
 
     async fn run(&self, ctx: &Ctx, input: Input) -> Result<Output, TaskError> {

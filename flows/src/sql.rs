@@ -7,6 +7,7 @@
 mod rows;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
-use tidegate_engine::plugin::{Artifact, Ctx, Isolation, Plugin, TaskError};
+use tidegate_engine::plugin::{Artifact, Ctx, Isolation, Objection, Plugin, TaskError};
+
+pub(crate) use written::unreachable;
 
 /// How long a server may take to take a connection, and to hear that a statement is to end.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -328,5 +331,9 @@ impl Plugin for Sql {
             session.place, output.count, output.affected
         ));
         Ok(output)
+    }
+
+    fn objections(with: &Value) -> Vec<Objection> {
+        written::objections(with)
     }
 }

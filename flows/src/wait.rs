@@ -6,6 +6,7 @@
 mod look;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub struct Wait;
 #[serde(deny_unknown_fields)]
 pub struct Input {
     /// An instant, RFC 3339.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "tidegate_engine::instant::read_option")]
     #[schemars(with = "Option<String>")]
     pub until: Option<Timestamp>,
     /// So long, from the first look on.
@@ -102,9 +103,6 @@ pub struct Output {
     /// How often it was looked.
     pub looks: u64,
 }
-
-/// The keys that say what is waited for.
-const GOALS: [&str; 5] = ["until", "for", "url", "object", "query"];
 
 /// What is waited for.
 enum Goal<'a> {
@@ -200,6 +198,7 @@ impl Plugin for Wait {
         "Waits for an instant, a URL, an object or a query, and holds nothing meanwhile";
     const ISOLATION: Isolation = Isolation::Inline;
     const FOLDERS: bool = false;
+    const ACTS: bool = true;
 
     async fn run(&self, ctx: &Ctx, input: Input) -> Result<Output, TaskError> {
         ctx.checkpoint()?;
@@ -233,36 +232,10 @@ impl Plugin for Wait {
     }
 
     fn objections(with: &Value) -> Vec<Objection> {
-        let given = |key: &&str| with.get(key).is_some_and(|value| !value.is_null());
-        let object = |key: &str, message: &str, help: &str| Objection {
-            key: key.to_owned(),
-            message: message.to_owned(),
-            help: help.to_owned(),
-        };
-        let goals: Vec<&str> = GOALS.into_iter().filter(given).collect();
-        let mut found = Vec::new();
-        if let [_, second, ..] = goals.as_slice() {
-            found.push(object(second, "one thing is waited for", "make it two tasks"));
-        }
-        let of_a_url = ["headers", "expected"].into_iter().filter(given);
-        let of_a_query = ["database"].into_iter().filter(given);
-        let idle = of_a_url
-            .map(|key| (key, "url"))
-            .chain(of_a_query.map(|key| (key, "query")));
-        for (key, goal) in idle.filter(|(_, goal)| !given(goal)) {
-            found.push(object(
-                key,
-                &format!("without `{goal}` it has no effect"),
-                "leave it out",
-            ));
-        }
-        if given(&"query") && !given(&"database") {
-            found.push(object(
-                "query",
-                "it needs the key `database`",
-                "say where it is asked: database = \"{{ secrets.NAME }}\"",
-            ));
-        }
-        found
+        written::objections(with)
+    }
+
+    fn idle_keys(with: &Value) -> Vec<Objection> {
+        written::idle_keys(with)
     }
 }

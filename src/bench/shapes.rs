@@ -8,7 +8,13 @@ use super::Ground;
 use super::servers::verb;
 
 fn head(name: &str) -> String {
-    format!("[flow]\nname = \"{name}\"\nmax_active = 10000\noverlap = \"allow\"\n\n")
+    format!("[flow]\nname = \"{name}\"\nmax_active = 10000\n\n")
+}
+
+/// A flow whose ticks start whatever else of it runs.
+fn scheduled(name: &str, cron: &str) -> String {
+    let head = format!("[flow]\nname = \"{name}\"\nmax_active = 10000\noverlap = \"allow\"");
+    format!("{head}\n\n[[schedule]]\ncron = \"{cron}\"\n\n[tasks.t]\nuses = \"approval\"\n")
 }
 
 /// `width` tasks side by side, and one that needs them all.
@@ -41,18 +47,12 @@ pub fn chain(name: &str, length: usize) -> String {
 
 /// One task that runs every minute.
 pub fn every_minute(name: &str) -> String {
-    format!(
-        "{}[[schedule]]\ncron = \"* * * * *\"\n\n[tasks.t]\nuses = \"approval\"\n",
-        head(name)
-    )
+    scheduled(name, "* * * * *")
 }
 
 /// One task that is due on New Year's Day.
 pub fn every_year(name: &str) -> String {
-    format!(
-        "{}[[schedule]]\ncron = \"0 0 1 1 *\"\n\n[tasks.t]\nuses = \"approval\"\n",
-        head(name)
-    )
+    scheduled(name, "0 0 1 1 *")
 }
 
 /// `count` programs side by side.

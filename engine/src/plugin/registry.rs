@@ -23,6 +23,8 @@ pub struct Descriptor {
     pub isolation: Isolation,
     /// Freeze windows hold it back.
     pub guarded: bool,
+    /// Its point is what it does: nothing of it is taken from a cache.
+    pub acts: bool,
     /// JSON Schema (2020-12, no `$ref`) of `with`.
     pub input: Value,
     /// JSON Schema (2020-12, no `$ref`) of the outputs.
@@ -42,6 +44,8 @@ pub trait ErasedPlugin: Send + Sync {
     fn declared_outputs(&self, with: &Value) -> Vec<(String, Value)>;
     /// See [`Plugin::objections`].
     fn objections(&self, with: &Value) -> Vec<Objection>;
+    /// See [`Plugin::idle_keys`].
+    fn idle_keys(&self, with: &Value) -> Vec<Objection>;
     /// See [`Plugin::FOLDERS`].
     fn works_in_folders(&self) -> bool;
 }
@@ -85,6 +89,10 @@ impl<P: Plugin> ErasedPlugin for Erased<P> {
         P::objections(with)
     }
 
+    fn idle_keys(&self, with: &Value) -> Vec<Objection> {
+        P::idle_keys(with)
+    }
+
     fn works_in_folders(&self) -> bool {
         P::FOLDERS
     }
@@ -110,6 +118,7 @@ impl Registry {
             purpose: P::PURPOSE,
             isolation: P::ISOLATION,
             guarded: P::GUARDED,
+            acts: P::ACTS,
             input: schema_of::<P::Input>(),
             output: schema_of::<P::Output>(),
         };

@@ -4,7 +4,9 @@ mod absence;
 mod each;
 mod fit;
 mod given;
+mod idle;
 mod names;
+mod rules;
 mod schedule;
 mod seal;
 mod secret;
@@ -143,6 +145,7 @@ impl<'d> Checker<'d> {
             .collect();
         let unsure = raw.params.iter().any(|param| param.spec.is_none());
         let names = names::Names::new(self, &raw.tasks, names::scope_of(&params, &vars, unsure));
+        whole::outlasting(self, &raw.tasks, raw.head.timeout);
         let (tasks, files) = tasks::check(self, raw.tasks, &names);
         let schedules = schedule::check(self.doc, raw.schedules, &params);
         let (triggers, webhook) = trigger::check(self.doc, raw.triggers, (name.as_ref(), &params));

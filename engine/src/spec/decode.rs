@@ -137,7 +137,10 @@ impl<'d> Doc<'d> {
 
     pub(super) fn texts(self, node: Node<'d>, label: &str) -> Vec<Text> {
         let items = self.list(node, label).into_iter().flat_map(|items| items.iter());
-        items.filter_map(|item| self.text(item, label)).collect()
+        let items = items.enumerate();
+        items
+            .filter_map(|(at, item)| self.text(item, &format!("{label}[{at}]")))
+            .collect()
     }
 
     /// A duration above zero.

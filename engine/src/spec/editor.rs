@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::raw::{ENDS, MISSED, OVERLAPS, PARAM_TYPES, RUN_IFS, SENDERS, TRIGGERS};
+use super::raw::{ENDS, EXECUTOR, MISSED, OVERLAPS, PARAM_TYPES, RUN_IFS, SENDERS, TRIGGERS};
 use crate::graph::{MAX_ITEMS, MOST_URGENT, Moment};
 use crate::plugin::Registry;
 
@@ -155,6 +155,8 @@ fn task(registry: &Registry) -> Value {
             "pool": text("Pool of which it holds a slot while it runs"),
             "cache": table(&["ttl"], json!({"ttl": duration("How long what it made of the same inputs stands in")})),
             "files": texts("Files that lie in the attempt's folder"),
+            "executor": {"enum": [EXECUTOR], "default": EXECUTOR, "description": "Where it runs: on workers"},
+            "local": table(&[], json!({})),
         }),
     );
     task["allOf"] = inputs.collect();

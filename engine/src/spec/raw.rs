@@ -1,5 +1,6 @@
 //! The parts of a flow file as decoded: types are right, what they name is not yet looked up.
 
+mod executor;
 mod gate;
 mod notify;
 mod param;
@@ -10,10 +11,12 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use self::notify::Comes;
 use super::decode::{Doc, Node, Section, Text};
 use super::diagnostic::Problem;
-use crate::graph::{DomDow, Missed, Notify, Overlap, Sender};
+use crate::graph::{DomDow, Missed, Notify, Overlap, SUB_FLOW, Sender};
 
+pub(super) use executor::LOCAL as EXECUTOR;
 pub(super) use param::{RawParam, TYPES as PARAM_TYPES, decode_given};
 pub(super) use task::{RUN_IFS, RawTask};
 
@@ -121,11 +124,15 @@ pub(super) fn decode<'d>(doc: Doc<'d>, root: &'d DeTable<'d>) -> Raw<'d> {
     };
     let head = head(&root);
     let tasks = tasks(&root, (entries("tasks", "[tasks]").collect(), head.priority));
+    let comes = Comes {
+        overdue: head.expected.is_some(),
+        waiting: may_ask(&root),
+    };
     Raw {
         notify: root
             .tables("notify")
             .into_iter()
-            .filter_map(|node| notify::decode(doc, node, head.expected.is_some()))
+            .filter_map(|node| notify::decode(doc, node, comes))
             .collect(),
         head,
         schedules: root
@@ -144,6 +151,18 @@ pub(super) fn decode<'d>(doc: Doc<'d>, root: &'d DeTable<'d>) -> Raw<'d> {
         vars: entries("vars", "[vars]").collect(),
         tasks,
     }
+}
+
+/// Whether people may be asked in a run: at a gate, or in the run of another flow.
+fn may_ask(root: &Section<'_>) -> bool {
+    let asks = |node: Node<'_>| {
+        node.get_ref().as_table().is_none_or(|task| {
+            let uses = task.get("uses").and_then(|uses| uses.get_ref().as_str());
+            task.contains_key("gate") || uses == Some(SUB_FLOW)
+        })
+    };
+    let tasks = root.get("tasks").and_then(|node| node.get_ref().as_table());
+    tasks.is_none_or(|tasks| tasks.values().any(asks))
 }
 
 fn first_line(text: &str) -> Range<usize> {
@@ -169,6 +188,7 @@ fn head(root: &Section<'_>) -> Head {
     let Some(flow) = root.doc.section(node, "[flow]", &FLOW_KEYS) else {
         return fallback;
     };
+    idle_overlap(root, &flow);
     let (timeout, expected) = (flow.duration("timeout"), flow.duration("expected"));
     if let (Some(timeout), Some(expected)) = (timeout, expected)
         && expected >= timeout
@@ -190,14 +210,39 @@ fn head(root: &Section<'_>) -> Head {
     }
 }
 
+/// `overlap` where no tick ever comes.
+fn idle_overlap(root: &Section<'_>, flow: &Section<'_>) {
+    let is_empty = |node: Node<'_>| node.get_ref().as_array().is_some_and(|list| list.is_empty());
+    if flow.get("overlap").is_none() || root.get("schedule").is_some_and(|node| !is_empty(node)) {
+        return;
+    }
+    let message = "`overlap` has no effect: it is for ticks, and this flow has no schedule";
+    let problem = Problem::new("without-effect", flow.span_of("overlap"), message);
+    let help = "leave it out (other runs queue behind `max_active`), or add a [[schedule]]";
+    root.doc.problems.add(problem.help(help));
+}
+
+/// `missed_window` where nothing is made up for.
+fn idle_window(schedule: &Section<'_>, missed: Missed) {
+    if missed != Missed::Skip || schedule.get("missed_window").is_none() {
+        return;
+    }
+    let message = "`missed_window` has no effect: with missed = \"skip\" no tick is made up for";
+    let problem = Problem::new("without-effect", schedule.span_of("missed_window"), message);
+    let help = "leave it out, or write missed = \"latest\" or \"all\"";
+    schedule.doc.problems.add(problem.help(help));
+}
+
 fn schedule<'d>(doc: Doc<'d>, node: Node<'d>) -> Option<RawSchedule<'d>> {
     let section = doc.section(node, "[[schedule]]", &SCHEDULE_KEYS)?;
+    let missed = section.choice("missed", &MISSED).unwrap_or_default();
+    idle_window(&section, missed);
     Some(RawSchedule {
         name: section.text("name"),
         cron: section.required("cron"),
         timezone: section.text("timezone"),
         dom_dow: section.choice("dom_dow", &["or", "and"]),
-        missed: section.choice("missed", &MISSED).unwrap_or_default(),
+        missed,
         missed_window: section.duration("missed_window").unwrap_or(A_DAY),
         params: section
             .get("params")

@@ -3,7 +3,7 @@
 use strsim::damerau_levenshtein;
 
 /// The candidate that `wrong` was most likely meant to be: equal but for case, or at most a third of its letters off.
-pub(super) fn nearest<'c>(wrong: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+pub(crate) fn nearest<'c>(wrong: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     let folded = wrong.to_lowercase();
     let letters = folded.chars().count();
     let limit = (letters / 3).max(1);
@@ -20,14 +20,37 @@ pub fn help<'c>(wrong: &str, what: &str, known: impl Iterator<Item = &'c str> + 
     if let Some(name) = nearest(wrong, known.clone()) {
         return Some(format!("did you mean `{name}`?"));
     }
+    listed(what, known)
+}
+
+fn listed<'c>(what: &str, known: impl Iterator<Item = &'c str> + Clone) -> Option<String> {
     let shown: Vec<String> = known.clone().take(24).map(|name| format!("`{name}`")).collect();
     let more = if known.count() > shown.len() { ", …" } else { "" };
     (!shown.is_empty()).then(|| format!("{what}: {}{more}", shown.join(", ")))
 }
 
+/// A help line where all that is right can be named: the nearest first, where one is near.
+pub(super) fn choices(wrong: &str, known: &[&str]) -> Option<String> {
+    let Some(name) = nearest(wrong, known.iter().copied()) else {
+        return listed("it may be", known.iter().copied());
+    };
+    let others = known.iter().copied().filter(|other| *other != name);
+    let others = listed("it may also be", others).map(|others| format!(" {others}"));
+    Some(format!("did you mean `{name}`?{}", others.unwrap_or_default()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_choices_the_nearest_comes_first_and_all_are_named() {
+        let verbs = ["GET", "POST", "PUT"];
+        let told = |wrong: &str| choices(wrong, &verbs).unwrap_or_default();
+        assert_eq!(told("post"), "did you mean `POST`? it may also be: `GET`, `PUT`");
+        assert_eq!(told("fetch"), "it may be: `GET`, `POST`, `PUT`");
+        assert_eq!(choices("yse", &["yes"]).as_deref(), Some("did you mean `yes`?"));
+    }
 
     #[test]
     fn the_nearest_name_is_found_and_a_far_one_is_not() {

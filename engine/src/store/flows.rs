@@ -54,7 +54,7 @@ impl Store {
         let store = self.clone();
         self.transact(move |conn| {
             let (store, version) = (store.clone(), version.clone());
-            Box::pin(async move { apply(&store, conn, &version, now).await })
+            Box::pin(async move { apply(&store, conn, (&version, &[]), now).await })
         })
         .await
     }
@@ -89,7 +89,7 @@ async fn apply_all(
         .await?;
     let mut changes = Vec::new();
     for new in versions {
-        let applied = apply(store, conn, new, now).await?;
+        let applied = apply(store, conn, (new, &names), now).await?;
         changes.push(FlowChange {
             flow: new.flow.name.to_string(),
             version: Some(new.hash.0.clone()),
@@ -145,10 +145,11 @@ async fn remove_but(
     Ok(gone)
 }
 
+/// Makes one version current; `beside`: the names of the flows that are applied with it.
 pub(super) async fn apply(
     store: &Store,
     conn: &mut PgConnection,
-    new: &NewVersion,
+    (new, beside): (&NewVersion, &[String]),
     now: Timestamp,
 ) -> Result<Applied> {
     let name = new.flow.name.as_str();
@@ -176,7 +177,7 @@ pub(super) async fn apply(
     .await?;
     insert_version(conn, new, now).await?;
     super::schedules::replace(conn, &new.flow, now).await?;
-    replace_ways(store, conn, &new.flow).await?;
+    replace_ways(store, conn, (new, beside)).await?;
     bell::note(Rings::SCHEDULER | Rings::CHANGED);
     Ok(if current.is_some() {
         Applied::Changed
@@ -186,14 +187,19 @@ pub(super) async fn apply(
 }
 
 /// What the flow follows and what it runs.
-async fn replace_ways(store: &Store, conn: &mut PgConnection, flow: &Flow) -> Result<()> {
+async fn replace_ways(
+    store: &Store,
+    conn: &mut PgConnection,
+    (new, beside): (&NewVersion, &[String]),
+) -> Result<()> {
+    let flow = &new.flow;
     let leads_on =
         !flow.triggers.is_empty() || flow.graph.tasks().iter().any(|task| task.sub_flow().is_some());
     if leads_on {
         super::sub_flows::lock_ways(conn).await?;
     }
     super::follow::replace(conn, flow).await?;
-    super::sub_flows::replace(store, conn, flow).await?;
+    super::sub_flows::replace(store, conn, (new, beside)).await?;
     if leads_on {
         super::sub_flows::refuse_circle(conn, flow.name.as_str()).await?;
     }

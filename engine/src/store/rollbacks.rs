@@ -63,7 +63,7 @@ pub(super) async fn roll_back(
     if is_taken(conn, &back.flow.path).await? {
         return Ok(Placed::NameTaken);
     }
-    flows::apply(store, conn, &back.flow, now).await?;
+    flows::apply(store, conn, (&back.flow, &[]), now).await?;
     admission::lock_flow(conn, FLOW).await?;
     let to = match judge(conn, back).await? {
         Judged::To(version) => version,

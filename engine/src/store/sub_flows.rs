@@ -2,9 +2,11 @@
 
 use sqlx::PgConnection;
 
-use super::{Result, Store, StoreError, flows};
-use crate::graph::{Flow, Task};
-use crate::spec::params;
+use super::flows::{self, NewVersion};
+use super::{Result, Store, StoreError};
+use crate::graph::Task;
+use crate::id::VersionHash;
+use crate::spec::{nearest, params};
 
 /// The shortest way on which a flow makes a run of itself: by tasks that run flows, by triggers that follow them.
 const CIRCLE: &str = "with recursive makes as (
@@ -25,8 +27,14 @@ pub(super) async fn lock_ways(conn: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// Keeps what a flow runs in step with its version. `Refused`: a flow that is not there, params that do not fit it.
-pub(super) async fn replace(store: &Store, conn: &mut PgConnection, flow: &Flow) -> Result<()> {
+/// Keeps what a flow runs in step with its version. `Refused`: a flow that is not there, params that do not fit it. `beside`: the names of
+/// the flows that are applied with it.
+pub(super) async fn replace(
+    store: &Store,
+    conn: &mut PgConnection,
+    (new, beside): (&NewVersion, &[String]),
+) -> Result<()> {
+    let flow = &new.flow;
     let name = flow.name.as_str();
     sqlx::query("delete from sub_flow where flow = $1")
         .bind(name)
@@ -35,7 +43,10 @@ pub(super) async fn replace(store: &Store, conn: &mut PgConnection, flow: &Flow)
     for task in flow.graph.tasks() {
         let Some(child) = task.sub_flow() else { continue };
         if child != name {
-            check(store, conn, (task, child)).await?;
+            match flows::current_version(conn, child).await {
+                Err(StoreError::NotFound { .. }) => return absent(conn, (new, task, child), beside).await,
+                version => check(store, conn, (task, child), &version?).await?,
+            }
         }
         sqlx::query("insert into sub_flow (flow, child) values ($1, $2) on conflict do nothing")
             .bind(name)
@@ -46,28 +57,46 @@ pub(super) async fn replace(store: &Store, conn: &mut PgConnection, flow: &Flow)
     Ok(())
 }
 
-async fn check(store: &Store, conn: &mut PgConnection, (task, child): (&Task, &str)) -> Result<()> {
-    let refused = |why: String| Err(StoreError::Refused { why });
-    let version = match flows::current_version(conn, child).await {
-        Err(StoreError::NotFound { .. }) => {
-            return refused(format!(
-                "task `{}` runs flow `{child}`, and there is none; apply it first, or together with this one",
-                task.name
-            ));
-        }
-        version => version?,
-    };
-    let flow = store.definition(conn, &version).await?;
+/// Refuses a flow that is not there, with the name of one that is.
+async fn absent(
+    conn: &mut PgConnection,
+    (new, task, child): (&NewVersion, &Task, &str),
+    beside: &[String],
+) -> Result<()> {
+    let there: Vec<String> =
+        sqlx::query_scalar("select name from flow where removed_at is null order by name")
+            .fetch_all(conn)
+            .await?;
+    let known = there.iter().chain(beside).map(String::as_str);
+    let near = nearest(child, known.filter(|name| *name != new.flow.name.as_str()));
+    let near = near.map_or_else(String::new, |name| format!("did you mean `{name}`? else "));
+    Err(StoreError::Refused {
+        why: format!(
+            "{}: task `{}` runs flow `{child}`, and there is none; {near}apply it first, or together with this one",
+            new.path, task.name
+        ),
+    })
+}
+
+async fn check(
+    store: &Store,
+    conn: &mut PgConnection,
+    (task, child): (&Task, &str),
+    version: &VersionHash,
+) -> Result<()> {
+    let flow = store.definition(conn, version).await?;
     let problems = params::foresee_with(&flow, &task.with);
     if problems.is_empty() {
         return Ok(());
     }
     let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    refused(format!(
-        "the params of task `{}` do not fit flow `{child}`: {}",
-        task.name,
-        told.join("; ")
-    ))
+    Err(StoreError::Refused {
+        why: format!(
+            "the params of task `{}` do not fit flow `{child}`: {}",
+            task.name,
+            told.join("; ")
+        ),
+    })
 }
 
 /// `Refused`: flows would run one another for ever.

@@ -100,12 +100,32 @@ fn next_open(text: &str, from: usize) -> Result<Option<usize>, TemplateError> {
     for at in from..bytes.len().saturating_sub(1) {
         match (bytes[at], bytes[at + 1]) {
             (b'{', b'{') => return Ok(Some(at)),
-            (b'{', b'%') => return fail("statements (`{%`) do not exist here, only `{{ … }}`", at..at + 2),
-            (b'{', b'#') => return fail("comments (`{#`) do not exist here, only `{{ … }}`", at..at + 2),
+            (b'{', b'%') => return no_syntax(text, ("statements", at)),
+            (b'{', b'#') => return no_syntax(text, ("comments", at)),
             _ => {}
         }
     }
     Ok(None)
+}
+
+/// What other template languages read; here it would be a riddle whether a text or a mistake. Names how it is written as a text.
+fn no_syntax<T>(text: &str, (what, at): (&str, usize)) -> Result<T, TemplateError> {
+    let mark = &text[at..at + 2];
+    let message = format!(
+        "{what} (`{mark}`) do not exist here; as a text write {{{{ '{}' }}}}",
+        as_written(text, at)
+    );
+    fail(message, at..at + 2)
+}
+
+/// The whole of a shell's `${#X}`, else the two marks alone.
+fn as_written(text: &str, at: usize) -> &str {
+    let end = text[at..].find('}').map(|end| at + end + 1);
+    let plain = |part: &&str| !part.contains(['\'', '\\', '\n', '"']) && part.len() < 40;
+    let whole = end
+        .filter(|_| text[..at].ends_with('$'))
+        .and_then(|end| text.get(at - 1..end));
+    whole.filter(plain).unwrap_or(&text[at..at + 2])
 }
 
 /// Position of the `}}` that ends an expression; braces and quotes inside are respected.
@@ -431,12 +451,17 @@ mod tests {
     fn what_does_not_exist_is_refused_where_it_stands() {
         assert_eq!(
             error("x {% for %}"),
-            "\"{%\" statements (`{%`) do not exist here, only `{{ … }}`"
+            "\"{%\" statements (`{%`) do not exist here; as a text write {{ '{%' }}"
         );
         assert_eq!(
             error("{# c #}"),
-            "\"{#\" comments (`{#`) do not exist here, only `{{ … }}`"
+            "\"{#\" comments (`{#`) do not exist here; as a text write {{ '{#' }}"
         );
+        assert_eq!(
+            error("echo ${#NAME}"),
+            "\"{#\" comments (`{#`) do not exist here; as a text write {{ '${#NAME}' }}"
+        );
+        assert!(parse("echo {{ '${#NAME}' }}").is_ok());
         assert_eq!(error("é {{ run.id "), "\"{{\" `{{` is never closed by `}}`");
         assert!(error("{{- run.id }}").contains("white-space control"));
         assert!(error("{{ range(9) }}").contains("calls do not exist"));

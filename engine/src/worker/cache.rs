@@ -24,7 +24,11 @@ impl Attempting<'_> {
         self.claim.task().cache.as_ref()?;
         let shared = self.shared;
         let task = self.claim.task();
-        let version = shared.registry.get(&task.uses)?.descriptor().version;
+        let about = shared.registry.get(&task.uses)?.descriptor();
+        // `check` refuses this; a version may have been stored before it did.
+        if about.acts {
+            return None;
+        }
         // Without the digests of what it reads there is no key, and the task runs.
         let digests = shared.store.artifact_digests(self.claim.run).await.ok()?;
         let env = task.env.keys().map(|name| (name, prepared.ctx.env.get(name)));
@@ -34,7 +38,7 @@ impl Attempting<'_> {
             .filter_map(|name| Some((name, sha256(self.claim.flow.files.get(name)?))));
         let facts = json!({
             "plugin": task.uses,
-            "version": version,
+            "version": about.version,
             "with": contents(&prepared.input, &digests),
             "env": env.collect::<BTreeMap<_, _>>(),
             "files": files.collect::<BTreeMap<_, _>>(),

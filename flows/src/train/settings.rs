@@ -107,13 +107,13 @@ pub(super) fn strays(with: &Value) -> Vec<Objection> {
     let strays = TABLES
         .into_iter()
         .filter(|(owner, table)| *owner != kind && with.get(table).is_some_and(|given| !given.is_null()));
-    let objection = |(owner, table): (Kind, &str)| Objection {
-        key: table.to_owned(),
-        message: format!("`{table}` has no effect with kind = \"{}\"", kind.name()),
-        help: format!(
+    let objection = |(owner, table): (Kind, &str)| {
+        let message = format!("`{table}` has no effect with kind = \"{}\"", kind.name());
+        let help = format!(
             "leave it out, or train the kind it belongs to: kind = \"{}\"",
             owner.name()
-        ),
+        );
+        Objection::idle(table, message, help)
     };
     strays.map(objection).collect()
 }

@@ -145,6 +145,16 @@ async fn a_query_is_asked_until_it_says_true() {
 }
 
 #[tokio::test]
+async fn what_is_no_instant_is_named_with_the_way_out() {
+    let failed = bench().run("wait", json!({"until": "tomorrow"})).await;
+    let failed = failed.unwrap_err().to_string();
+    assert!(
+        failed.contains("\"tomorrow\" is no instant; write it like \"2026-11-29T08:00:00Z\""),
+        "{failed}"
+    );
+}
+
+#[tokio::test]
 async fn one_thing_is_waited_for() {
     let bench = bench();
     for wrong in [

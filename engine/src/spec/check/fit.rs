@@ -80,8 +80,19 @@ impl<'d> Fitter<'_, 'd> {
         }
         let own = literal_types(node.get_ref());
         let options = schema::alternatives(schema);
-        let matching = options.iter().filter(|option| own.within(schema::types(option)));
+        let matching = options
+            .into_iter()
+            .filter(|option| own.within(schema::types(option)));
+        let matching: Vec<&Value> = matching.collect();
+        // Each variant of an enum is an alternative with one constant: its author chooses among all of them.
+        let constants: Option<Vec<_>> = matching.iter().map(|option| schema::constants(option)).collect();
+        if let Some(choices) = constants.filter(|choices| !choices.is_empty()) {
+            return constant(self.doc, node, &choices.concat(), label)
+                .into_iter()
+                .collect();
+        }
         let best = matching
+            .iter()
             .map(|option| self.one_value(node, option, label))
             .min_by_key(Vec::len);
         best.unwrap_or_else(|| vec![wrong_type(node, schema, label)])
@@ -101,17 +112,20 @@ impl<'d> Fitter<'_, 'd> {
                 let Some(schema) = schema.get("items") else {
                     return Vec::new();
                 };
+                let items = items.iter().enumerate();
                 items
-                    .iter()
-                    .flat_map(|item| self.value(item, schema, label))
+                    .flat_map(|(at, item)| self.value(item, schema, &format!("{label}[{at}]")))
                     .collect()
             }
             DeValue::Float(_) => bounds(node, schema, label).into_iter().collect(),
-            DeValue::Integer(_) => constant(self.doc, node, schema, label)
-                .or_else(|| bounds(node, schema, label))
-                .into_iter()
-                .collect(),
-            _ => constant(self.doc, node, schema, label).into_iter().collect(),
+            _ => {
+                let choices = schema::constants(schema);
+                choices
+                    .and_then(|choices| constant(self.doc, node, &choices, label))
+                    .or_else(|| bounds(node, schema, label))
+                    .into_iter()
+                    .collect()
+            }
         }
     }
 
@@ -247,25 +261,21 @@ fn literal_types(value: &DeValue<'_>) -> Types {
     })
 }
 
-fn constant(doc: Doc<'_>, node: Node<'_>, schema: &Value, label: &str) -> Option<Problem> {
-    let values = schema::constants(schema)?;
+/// A value that is none of the choices.
+fn constant(doc: Doc<'_>, node: Node<'_>, choices: &[&Value], label: &str) -> Option<Problem> {
     let own = match node.get_ref() {
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Boolean(value) => Value::Bool(*value),
         DeValue::Integer(value) => Value::from(i64::from_str_radix(value.as_str(), value.radix()).ok()?),
         _ => return None,
     };
-    if values.contains(&&own) {
+    if choices.contains(&&own) {
         return None;
     }
     let shown = doc.text.get(node.span()).unwrap_or_default();
-    let known: Vec<&str> = values.iter().filter_map(|value| value.as_str()).collect();
+    let known: Vec<&str> = choices.iter().filter_map(|value| value.as_str()).collect();
     let problem = Problem::new("wrong-value", node.span(), format!("`{label}` cannot be {shown}"));
-    let help = suggest::help(
-        own.as_str().unwrap_or_default(),
-        "it may be",
-        known.iter().copied(),
-    );
+    let help = suggest::choices(own.as_str().unwrap_or_default(), &known);
     Some(Problem { help, ..problem })
 }
 

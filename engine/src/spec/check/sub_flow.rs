@@ -20,32 +20,11 @@ impl TaskCheck<'_, '_> {
         if descriptor.name != SUB_FLOW {
             return None;
         }
-        self.idle_keys();
         let name = sub_flow(SUB_FLOW, &self.facts.with)?;
         self.reserved(name);
         self.circle(name);
         let flow = self.checker.known.get(name)?;
         Some(narrowed(&descriptor.input, flow))
-    }
-
-    /// What a task that holds nothing while it waits has no use for.
-    fn idle_keys(&self) {
-        let cache = self.task.cache.as_ref().map(|_| {
-            (
-                "`cache` does not go with `uses = \"flow\"`: each time a run is made",
-                "put `cache` on the tasks of the flow that it runs",
-            )
-        });
-        let timeout = self.task.timeout.map(|_| {
-            (
-                "`timeout` bounds an attempt, and while its run goes on this task has none",
-                "bound the run: `timeout` in [flow] of the flow that it runs",
-            )
-        });
-        for (message, help) in cache.into_iter().chain(timeout) {
-            let problem = Problem::new("without-effect", self.task.name.span.clone(), message);
-            self.checker.doc.problems.add(problem.help(help));
-        }
     }
 
     /// A flow whose runs are made by a verb of their own.

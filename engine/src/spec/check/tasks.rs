@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde_json::{Value, json};
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::super::decode::{Doc, Node, Text};
@@ -16,7 +17,7 @@ use super::seal::{named_files, seal};
 use super::{Checker, each, secret, whole};
 use crate::graph::{RunIf, Task};
 use crate::id::TaskIdx;
-use crate::plugin::{ErasedPlugin, Objection};
+use crate::plugin::{ErasedPlugin, Fault, Objection};
 use crate::template::{Expression, Reference, TemplateError, has_expression, parse, parse_expression};
 
 /// Notes secrets that stand where they must not.
@@ -98,6 +99,7 @@ impl<'d> TaskCheck<'_, 'd> {
             head.condition(when, &mut edges);
         }
         head.list(&mut edges);
+        self.contradictions();
         if let Some(gate) = &self.task.gate {
             for subject in &gate.subjects {
                 self.references(subject, &mut edges);
@@ -175,28 +177,29 @@ impl<'d> TaskCheck<'_, 'd> {
                 .add_unknown(problem, &uses.value, known.iter().copied());
             return;
         };
+        self.idle_keys(plugin.as_ref());
         let fitter = self.fitter(Some(self.task.run_if()));
         let own = self.sub_flow(plugin.as_ref());
         let input = own.as_ref().unwrap_or(&plugin.descriptor().input);
-        let found = match self.task.with.map(|node| (node.span(), node.get_ref())) {
+        let nothing = DeTable::new();
+        let (table, mut found) = match self.task.with.map(|node| (node.span(), node.get_ref())) {
             Some((span, DeValue::Table(table))) => {
-                let mut found = fitter.table(table, input, &Place { span, label: "with" });
-                // What a key means beside another can be said of keys that are right by themselves.
-                if found.is_empty() {
-                    found = self.objections(plugin.as_ref(), table);
-                    found.extend(self.unfit_params(table));
-                }
-                found
+                (table, fitter.table(table, input, &Place { span, label: "with" }))
             }
-            Some(_) => Vec::new(),
+            Some(_) => return,
             None => {
                 let place = Place {
                     span: self.task.span.clone(),
                     label: "with",
                 };
-                missing(&DeTable::new(), input, &place)
+                (&nothing, missing(&nothing, input, &place))
             }
         };
+        // What a key means beside another can be said of keys that are right by themselves.
+        if found.is_empty() {
+            found = self.objections(plugin.as_ref(), table);
+            found.extend(self.unfit_params(table));
+        }
         found
             .into_iter()
             .for_each(|problem| self.checker.doc.problems.add(problem));
@@ -210,9 +213,14 @@ impl<'d> TaskCheck<'_, 'd> {
                 .map(|key| key.span())
         };
         let objections = plugin.objections(&self.facts.with).into_iter();
-        let problem = |Objection { key, message, help }| {
-            let span = place(&key).unwrap_or_else(|| self.task.span.clone());
-            Problem::new("without-effect", span, message).help(help)
+        let whole = self.task.with.map_or(self.task.span.clone(), Spanned::span);
+        let problem = |objection: Objection| {
+            let code = match objection.fault {
+                Fault::Idle => "without-effect",
+                Fault::Hopeless => "impossible-input",
+            };
+            let span = place(&objection.key).unwrap_or_else(|| whole.clone());
+            Problem::new(code, span, objection.message).help(objection.help)
         };
         objections.map(problem).collect()
     }

@@ -1,12 +1,14 @@
 //! What can be said of tasks only when all of them are known: names, cycles, what a gate shows, conditions that ask for nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::super::diagnostic::Problem;
 use super::super::raw::RawTask;
 use super::Checker;
 use super::names::Names;
 use super::tasks::Edge;
+use crate::duration::Shown;
 use crate::graph::{RunIf, find_cycles};
 use crate::id::{TaskIdx, TaskName};
 
@@ -41,6 +43,22 @@ pub(super) fn idle_condition(checker: Checker<'_>, task: &RawTask<'_>) {
         .doc
         .problems
         .add(problem.help("name the tasks whose ends it asks for: needs = [\"…\"]"));
+}
+
+/// `timeout` of a task that its run does not live to see.
+pub(super) fn outlasting(checker: Checker<'_>, tasks: &[RawTask<'_>], limit: Option<Duration>) {
+    let Some(limit) = limit else { return };
+    for task in tasks.iter().filter(|task| task.timeout > Some(limit)) {
+        let key = task.keys.iter().find(|key| key.value == "timeout");
+        let span = key.map_or_else(|| task.span.clone(), |key| key.span.clone());
+        let message = format!(
+            "`timeout` is never reached: a run of this flow ends after {}",
+            Shown(limit)
+        );
+        let problem = Problem::new("impossible-bound", span, message);
+        let help = "shorten it, leave it out, or lengthen `timeout` in [flow]";
+        checker.doc.problems.add(problem.help(help));
+    }
 }
 
 pub(super) fn report_cycles(checker: Checker<'_>, names: &Names<'_>, edges: &[Vec<Edge>]) {

@@ -9,6 +9,8 @@ use crate::gate::{ApprovalSpec, AskWhen, Bound, Judged, Rule, Subject};
 /// A gate as decoded.
 pub(in crate::spec) struct RawGate {
     pub rules: Vec<Rule>,
+    /// Where each of them stands.
+    pub places: Vec<Range<usize>>,
     pub approval: Option<ApprovalSpec>,
     pub evidence: Vec<Text>,
     /// What the rules judge: each a whole `{{ … }}`.
@@ -48,6 +50,7 @@ pub(super) fn decode<'d>(doc: Doc<'d>, node: Node<'d>) -> Option<RawGate> {
     let tables = section.tables("rule");
     let mut gate = RawGate {
         rules: Vec::new(),
+        places: Vec::new(),
         approval: None,
         evidence: section.texts("evidence"),
         subjects: Vec::new(),
@@ -56,6 +59,7 @@ pub(super) fn decode<'d>(doc: Doc<'d>, node: Node<'d>) -> Option<RawGate> {
     for node in &tables {
         if let Some(section) = doc.section(node, "a rule", &RULE_KEYS) {
             let rule = rule(&section, &mut gate.subjects);
+            gate.places.extend(rule.is_some().then_some(section.span));
             gate.rules.extend(rule);
         }
     }

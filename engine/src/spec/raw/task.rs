@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::decode::{Doc, Node, Section, Text};
 use super::super::diagnostic::Problem;
+use super::executor;
 use super::gate::{self, RawGate};
 use crate::graph::{CachePolicy, MAX_ITEMS, MOST_URGENT, OnWorkerLost, Placement, RunIf};
 use crate::id::TaskName;
@@ -14,6 +15,8 @@ use crate::retry::RetryPolicy;
 pub(in crate::spec) struct RawTask<'d> {
     pub name: Text,
     pub span: Range<usize>,
+    /// All keys that are written.
+    pub keys: Vec<Text>,
     pub uses: Option<Text>,
     pub description: Option<String>,
     pub with: Option<Node<'d>>,
@@ -42,7 +45,7 @@ impl RawTask<'_> {
     }
 }
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 23] = [
     "uses",
     "description",
     "with",
@@ -62,6 +65,10 @@ const KEYS: [&str; 19] = [
     "pool",
     "cache",
     "files",
+    "executor",
+    "local",
+    "kubernetes",
+    "ray",
 ];
 pub(in crate::spec) const RUN_IFS: [&str; 4] = ["all_succeeded", "all_done", "any_failed", "any_succeeded"];
 const RETRY_KEYS: [&str; 5] = ["attempts", "delay", "backoff", "max_delay", "jitter"];
@@ -70,6 +77,7 @@ const RETRY_KEYS: [&str; 5] = ["attempts", "delay", "backoff", "max_delay", "jit
 pub(super) fn decode<'d>(doc: Doc<'d>, (name, node): (Text, Node<'d>), priority: i32) -> Option<RawTask<'d>> {
     let label = format!("task `{}`", name.value);
     let section = doc.section(node, &label, &KEYS)?;
+    executor::check(&section);
     let with = section
         .get("with")
         .and_then(|node| doc.open(node, "with").map(|_| node));
@@ -99,6 +107,7 @@ pub(super) fn decode<'d>(doc: Doc<'d>, (name, node): (Text, Node<'d>), priority:
         placement: placement(&section, self::priority(&section).unwrap_or(priority)),
         cache: section.get("cache").and_then(|node| cache(doc, node)),
         files: section.texts("files"),
+        keys: section.entries().map(|(key, _)| key).collect(),
         span: section.span,
         name,
     })
@@ -153,7 +162,8 @@ fn retry<'d>(doc: Doc<'d>, node: Node<'d>) -> RetryPolicy {
     let Some(section) = doc.section(node, "`retry`", &RETRY_KEYS) else {
         return policy;
     };
-    policy.attempts = section.count("attempts", 1..1001).unwrap_or(policy.attempts);
+    let attempts = section.count("attempts", 1..1001);
+    policy.attempts = attempts.unwrap_or(policy.attempts);
     policy.delay = section.duration("delay").unwrap_or(policy.delay);
     policy.max_delay = section
         .duration("max_delay")
@@ -164,7 +174,9 @@ fn retry<'d>(doc: Doc<'d>, node: Node<'d>) -> RetryPolicy {
         let message = "`max_delay` is shorter than `delay`: no pause can be both";
         doc.report("impossible-bound", section.span_of("max_delay"), message);
     }
-    if policy.attempts == 1 {
+    // Of attempts that are written wrong nothing is known.
+    let once = section.get("attempts").is_none() || attempts == Some(1);
+    if once {
         let idle = RETRY_KEYS[1..].iter().find(|key| section.get(key).is_some());
         if let Some(key) = idle {
             let message =

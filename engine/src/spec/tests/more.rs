@@ -38,18 +38,50 @@ fn the_name_of_the_flow_that_rolls_back_is_taken() {
 }
 
 #[test]
-fn keys_of_later_versions_are_unknown() {
-    let found = problems(
-        "[tasks.a]\nuses = \"data_pull\"\nwith = { source = \"s\", days = 1 }\nexecutor = \"ray\"\n",
+fn tasks_run_on_workers_and_elsewhere_not_yet() {
+    let task = |lines: &str| {
+        let task = "uses = \"data_pull\"\nwith = { source = \"s\", days = 1 }";
+        problems(&format!("[tasks.a]\n{task}\n{lines}\n"))
+    };
+    assert_eq!(task("executor = \"local\"\nlocal = {}"), [""; 0]);
+    assert_eq!(
+        task("executor = \"ray\"\n[tasks.a.kubernetes]\nimage = \"x\""),
+        [
+            "not-yet: tasks do not run on ray yet",
+            "not-yet: tasks do not run on kubernetes yet"
+        ]
     );
-    assert_eq!(found, ["unknown-key: unknown key `executor` in task `a`"]);
+    assert_eq!(
+        task("executor = \"docker\"\nlocal = { slots = 2 }"),
+        [
+            "wrong-value: `executor` knows no \"docker\"",
+            "unknown-key: unknown key `slots` in `local`"
+        ]
+    );
+    assert_eq!(
+        task("executor = 3"),
+        ["wrong-type: `executor` must be a string, this is an integer"]
+    );
 }
 
 #[test]
 fn a_notify_names_moments_that_come_and_a_channel() {
     let task = "[tasks.a]\nuses = \"data_pull\"\nwith = { source = \"s\", days = 1 }\n";
     let told = |notify: &str| problems(&format!("[[notify]]\n{notify}\n{task}"));
-    assert_eq!(told("on = [\"failed\", \"waiting\"]\nto = \"ops\""), [""; 0]);
+    assert_eq!(told("on = [\"failed\"]\nto = \"ops\""), [""; 0]);
+    let gate = "[tasks.a.gate.approval]\n";
+    let waits = problems(&format!(
+        "[[notify]]\non = [\"waiting\"]\nto = \"ops\"\n{task}{gate}"
+    ));
+    assert_eq!(waits, [""; 0]);
+    assert_eq!(
+        told("on = [\"waiting\"]\nto = \"ops\""),
+        ["impossible-bound: no run of this flow ever waits for people"]
+    );
+    assert_eq!(
+        told("on = []\nto = \"ops\""),
+        ["without-effect: nothing is told: `on` is empty"]
+    );
     assert_eq!(
         told("on = [\"faild\", \"overdue\"]\nto = \"ops team\""),
         [
@@ -401,7 +433,7 @@ fn references_are_judged_where_they_can_be_known() {
     );
     assert_eq!(
         pull("{% raw %}")[0],
-        "bad-template: statements (`{%`) do not exist here, only `{{ … }}`"
+        "bad-template: statements (`{%`) do not exist here; as a text write {{ '{%' }}"
     );
     assert_eq!(pull("{{ tasks.a.events.uri }}"), ["cycle: cycle: a → a"]);
     assert_eq!(
