@@ -4,6 +4,7 @@
 //! idempotency key gives the same answer to a repeat.
 
 mod backfills;
+mod database;
 mod decide;
 mod flows;
 mod freezes;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use backfills::backfill;
+pub use database::{migrate, prune};
 pub use decide::{Choice, Decision, decide};
 pub use flows::{Submission, SubmittedFlow, apply, apply_all, submit};
 pub use freezes::{add_freeze, end_freeze};
