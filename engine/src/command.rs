@@ -34,7 +34,7 @@ pub use gates::{GateTrial, try_gate};
 pub use people::{add_person, set_roles};
 pub use pools::{LARGEST_POOL, remove_pool, set_pool};
 pub use roll_back::{ROLL_BACK, RollbackRequest, Way, may_roll_back, roll_back};
-pub use runs::{Request, RetryRequest, Triggered, cancel, confirm, retry, trigger};
+pub use runs::{Decline, Request, RetryRequest, Triggered, cancel, confirm, decline, retry, trigger};
 pub use schedules::pause_schedule;
 pub use secrets::{remove_secret, set_secret};
 pub use tokens::{TokenRequest, create_token, revoke_token, tokens};
