@@ -50,8 +50,10 @@ impl Backend {
             return failure;
         }
         let account = self.actor.name.trim_start_matches("os:");
+        // No lesser role: the account would be left with no more than that, and nobody could give it back from here.
         failure.help(format!(
-            "decide in the browser, or let a person act through this account: tidegate user add NAME --role approver --os-user {account}"
+            "decide in the browser, or let a person act through this account: tidegate user add NAME --role admin --os-user {account}\n  \
+             (an admin has all, but still can't approve a run of their own)"
         ))
     }
 }
@@ -98,7 +100,7 @@ async fn check_schema(store: &Store) -> Result<(), Failure> {
         Standing::Behind(_) => Err(Failure::unreachable(
             "the database is not set up for this version of tidegate",
         )
-        .help("`tidegate server` (or `dev`) brings it up to date when it starts")),
+        .help("`tidegate db migrate` brings it up to date; `server` and `dev` do so when they start")),
         Standing::Ahead(_) => Err(Failure::unreachable(
             "the database belongs to a newer version of tidegate",
         )

@@ -13,7 +13,7 @@ use tidegate_engine::graph::EVERY_QUEUE;
 use tidegate_engine::id::TaskName;
 use tidegate_engine::secrets::KeySource;
 use tidegate_flows::net::Places;
-use toml::{Table, Value};
+use toml::{Spanned, Table, Value};
 
 pub use environment::Environment;
 pub use file::{BIND, Settings};
@@ -30,15 +30,27 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// An unknown key, a wrong type, or no TOML at all; the message names line and column.
-    #[error("{}: {}", path.display(), source.to_string().trim_end())]
+    #[error("{}: {}", path.display(), problem.to_string().trim_end())]
     File {
         /// Which.
         path: PathBuf,
-        /// Place and problem.
-        source: Box<toml::de::Error>,
+        /// Place and problem. No source: it is all in the message.
+        problem: Box<toml::de::Error>,
+    },
+    /// A value of the file that fits its type and nothing else.
+    #[error("{}, line {line}: {key} {why}", path.display())]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// Where its key stands, from 1.
+        line: usize,
+        /// `worker.slots`.
+        key: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// A `TIDEGATE_SECTION__KEY` that is no setting, or whose value does not fit.
-    #[error("the variable {name}: {why}")]
+    #[error("the variable {name} {why}")]
     Variable {
         /// Which.
         name: String,
@@ -79,7 +91,8 @@ impl Config {
     pub fn load(env: &Environment) -> Result<Self, ConfigError> {
         let env = env.with_secrets()?;
         nearly_ours(&env)?;
-        let mut table = read_file(&env)?;
+        let file = read_file(&env)?;
+        let mut table = file.table()?;
         for (name, section, key) in env.settings() {
             override_key(
                 &mut table,
@@ -87,18 +100,17 @@ impl Config {
                 env.get(name).unwrap_or_default(),
             )?;
         }
-        let mut settings = Settings::deserialize_table(table).map_err(|source| ConfigError::File {
-            path: path_of(&env),
-            source: Box::new(source),
-        })?;
+        let mut settings =
+            Settings::deserialize_table(table).map_err(|problem| failed(&file.path, problem))?;
         if env.get("TIDEGATE_DATABASE__URL").is_none() {
             settings.database.url = env
                 .get("DATABASE_URL")
                 .map(str::to_owned)
                 .or(settings.database.url);
         }
-        settings.check()?;
-        complete_channels(&mut settings)?;
+        let blame = |wrong| blame(wrong, &file, &env);
+        settings.check().map_err(blame)?;
+        complete_channels(&mut settings).map_err(blame)?;
         let home = absolute(env.get("TIDEGATE_HOME").unwrap_or(".tidegate"));
         let key = env.get("TIDEGATE_SECRET_KEY");
         let file = || KeySource::File(home.join("secret.key"));
@@ -119,53 +131,86 @@ impl Settings {
         Value::Table(table).try_into()
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        let none = [
-            ("TIDEGATE_WORKER__SLOTS (worker.slots)", self.worker.slots == 0),
-            (
-                "TIDEGATE_DATABASE__CONNECTIONS (database.connections)",
-                self.database.connections < 4,
-            ),
-        ];
+    fn check(&self) -> Result<(), Wrong> {
+        let wrong = |section, key: &str, why: String| Err(Wrong::new(section, key, why));
+        if self.worker.slots == 0 {
+            return wrong("worker", "slots", "is too small: at least 1 is needed".to_owned());
+        }
+        if self.database.connections < 4 {
+            return wrong(
+                "database",
+                "connections",
+                "is too small: at least 4 are needed".to_owned(),
+            );
+        }
         let queues = self.worker.queues.iter().flatten();
         for queue in queues.filter(|queue| *queue != EVERY_QUEUE) {
-            TaskName::new(queue.as_str()).map_err(|error| ConfigError::Variable {
-                name: "TIDEGATE_WORKER__QUEUES (worker.queues)".to_owned(),
-                why: format!("`{queue}` is no queue: {error}"),
-            })?;
-        }
-        if self.worker.queues.as_ref().is_some_and(Vec::is_empty) {
-            return Err(ConfigError::Variable {
-                name: "TIDEGATE_WORKER__QUEUES (worker.queues)".to_owned(),
-                why: "is empty: a worker serves at least one queue, or all with [\"*\"]".to_owned(),
-            });
-        }
-        for (name, wrong) in none {
-            if wrong {
-                return Err(ConfigError::Variable {
-                    name: name.to_owned(),
-                    why: "is too small: at least 1 slot and 4 connections are needed".to_owned(),
-                });
+            if let Err(error) = TaskName::new(queue.as_str()) {
+                return wrong(
+                    "worker",
+                    "queues",
+                    format!("has `{queue}`, which is no queue: {error}"),
+                );
             }
         }
-        Places::parse(&self.http.allow).map_err(|error| ConfigError::Variable {
-            name: "TIDEGATE_HTTP__ALLOW (http.allow)".to_owned(),
-            why: error.to_string(),
-        })?;
+        if self.worker.queues.as_ref().is_some_and(Vec::is_empty) {
+            let why = "is empty: a worker serves at least one queue, or all with [\"*\"]";
+            return wrong("worker", "queues", why.to_owned());
+        }
+        if let Err(error) = Places::parse(&self.http.allow) {
+            return wrong("http", "allow", format!("is not understood: {error}"));
+        }
         Ok(())
     }
 }
 
+/// A setting whose value cannot be meant.
+struct Wrong {
+    section: &'static str,
+    key: String,
+    why: String,
+}
+
+impl Wrong {
+    fn new(section: &'static str, key: &str, why: String) -> Self {
+        Self {
+            section,
+            key: key.to_owned(),
+            why,
+        }
+    }
+}
+
+/// Names where a wrong value stands: the variable that was set, else the line of the file.
+fn blame(Wrong { section, key, why }: Wrong, file: &File, env: &Environment) -> ConfigError {
+    let variable = env
+        .settings()
+        .find(|(_, of, name)| *of == section && *name == key);
+    match (variable, file.line_of(section, &key)) {
+        (None, Some(line)) => ConfigError::Value {
+            path: file.path.clone(),
+            line,
+            key: format!("{section}.{key}"),
+            why,
+        },
+        (found, _) => ConfigError::Variable {
+            name: found.map_or_else(
+                || format!("TIDEGATE_{}__{}", section.to_uppercase(), key.to_uppercase()),
+                |(name, ..)| name.to_owned(),
+            ),
+            why,
+        },
+    }
+}
+
 /// Takes in the secrets of channels that lie in files.
-fn complete_channels(settings: &mut Settings) -> Result<(), ConfigError> {
+fn complete_channels(settings: &mut Settings) -> Result<(), Wrong> {
     let read = |path: &Path| {
         std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
     };
     for (name, channel) in &mut settings.channels {
-        channel.complete(read).map_err(|why| ConfigError::Variable {
-            name: format!("TIDEGATE_CHANNELS__{} (channels.{name})", name.to_uppercase()),
-            why,
-        })?;
+        let done = channel.complete(read);
+        done.map_err(|why| Wrong::new("channels", name, format!("cannot be used: {why}")))?;
     }
     Ok(())
 }
@@ -179,27 +224,48 @@ fn absolute(path: &str) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path))
 }
 
-/// The file as a table that fits [`Settings`]. A missing one is an error only when it was named.
-fn read_file(env: &Environment) -> Result<Table, ConfigError> {
-    let path = path_of(env);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && env.get("TIDEGATE_CONFIG").is_none() => {
-            return Ok(Table::new());
-        }
-        Err(source) => return Err(ConfigError::Unreadable { path, source }),
-    };
-    parse_file(&path, &text)
+/// `tidegate.toml`, as text; empty where there is none.
+struct File {
+    path: PathBuf,
+    text: String,
 }
 
-/// Twice: typed, for errors with their place, and as a table, to lay the environment over it.
-fn parse_file(path: &Path, text: &str) -> Result<Table, ConfigError> {
-    let failed = |source| ConfigError::File {
+impl File {
+    /// Read twice: typed, for errors with their place, and as a table that fits [`Settings`], to lay the environment over it.
+    fn table(&self) -> Result<Table, ConfigError> {
+        let failed = |problem| failed(&self.path, problem);
+        toml::from_str::<Settings>(&self.text).map_err(failed)?;
+        toml::from_str::<Table>(&self.text).map_err(failed)
+    }
+
+    /// The line, from 1, on which a key of a section stands.
+    fn line_of(&self, section: &str, key: &str) -> Option<usize> {
+        type Keys = BTreeMap<Spanned<String>, Value>;
+        let sections: BTreeMap<String, Keys> = toml::from_str(&self.text).ok()?;
+        let mut keys = sections.get(section)?.keys();
+        let place = keys.find(|known| known.get_ref() == key)?.span().start;
+        Some(self.text.get(..place)?.matches('\n').count() + 1)
+    }
+}
+
+/// A missing file is an error only when it was named.
+fn read_file(env: &Environment) -> Result<File, ConfigError> {
+    let path = path_of(env);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(File { path, text }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && env.get("TIDEGATE_CONFIG").is_none() => {
+            let text = String::new();
+            Ok(File { path, text })
+        }
+        Err(source) => Err(ConfigError::Unreadable { path, source }),
+    }
+}
+
+fn failed(path: &Path, problem: toml::de::Error) -> ConfigError {
+    ConfigError::File {
         path: path.to_owned(),
-        source: Box::new(source),
-    };
-    toml::from_str::<Settings>(text).map_err(failed)?;
-    toml::from_str::<Table>(text).map_err(failed)
+        problem: Box::new(problem),
+    }
 }
 
 /// Puts the value of a variable into the table, as the type its key wants.
@@ -231,7 +297,7 @@ fn override_key(
     }
     Err(ConfigError::Variable {
         name: name.to_owned(),
-        why,
+        why: format!("does not fit: {why}"),
     })
 }
 
@@ -246,7 +312,7 @@ fn nearly_ours(env: &Environment) -> Result<(), ConfigError> {
             let right = format!("TIDEGATE_{}__{}", section.to_uppercase(), key.to_uppercase());
             return Err(ConfigError::Variable {
                 name: name.to_owned(),
-                why: format!("did you mean {right}, with two underscores?"),
+                why: format!("is no setting; did you mean {right}, with two underscores?"),
             });
         }
     }
@@ -294,6 +360,34 @@ mod tests {
             wrong.contains("line 3") && wrong.contains("invalid type"),
             "{wrong}"
         );
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_meant_is_blamed_on_where_it_stands() {
+        let file = "[web]\n\n[worker]\nname = \"a\"\nslots = 0\n";
+        let of_file = problem(Some(file), &[]);
+        assert!(
+            of_file.contains("tidegate.toml, line 5: worker.slots is too small")
+                && !of_file.contains("TIDEGATE_"),
+            "{of_file}"
+        );
+        let of_variable = problem(Some(file), &[("TIDEGATE_WORKER__SLOTS", "0")]);
+        assert!(
+            of_variable.contains("variable TIDEGATE_WORKER__SLOTS"),
+            "{of_variable}"
+        );
+        let dotted = problem(Some("worker.slots = 3\nhttp.allow = [\"?\"]\n"), &[]);
+        assert!(dotted.contains("line 2: http.allow"), "{dotted}");
+        let channel = "[channels.ops]\nkind = \"slack\"\nurl_file = \"/nowhere\"\n";
+        let channel = problem(Some(channel), &[]);
+        assert!(channel.contains("line 1: channels.ops"), "{channel}");
+    }
+
+    #[test]
+    fn a_problem_of_the_file_is_told_once() {
+        let error = load(Some("[web]\nbnd = 1\n"), &[]).map(|_| ()).unwrap_err();
+        let told = tidegate_engine::plugin::chain(&error);
+        assert_eq!(told.matches("unknown field").count(), 1, "{told}");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use local::Local;
 pub use login::Login;
 pub use login::{first_login, password};
 pub use signals::{ENDING, interrupted, stop_on_signal};
-pub use tracing::{Quiet, trace};
+pub use tracing::{Quiet, trace, warn_of_otlp};
 
 /// The roles that run in this process.
 pub struct House {

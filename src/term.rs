@@ -185,6 +185,7 @@ pub struct Table {
     headings: Vec<&'static str>,
     rows: Vec<Vec<Cell>>,
     elastic: usize,
+    wraps: bool,
 }
 
 impl Table {
@@ -194,7 +195,14 @@ impl Table {
             headings: headings.to_vec(),
             rows: Vec::new(),
             elastic,
+            wraps: false,
         }
+    }
+
+    /// Goes on in the next line where it would cut: for texts that stand nowhere else.
+    #[must_use]
+    pub fn wrapping(self) -> Self {
+        Self { wraps: true, ..self }
     }
 
     /// Adds a row.
@@ -215,8 +223,30 @@ impl Table {
             .collect();
         std::iter::once(&headings)
             .chain(&self.rows)
-            .map(|cells| line(cells, &widths, term.color))
+            .flat_map(|cells| self.lines_of(cells, &widths))
+            .map(|cells| line(&cells, &widths, term.color))
             .collect()
+    }
+
+    /// A row as one line, or as many as the column that gives way takes.
+    fn lines_of(&self, cells: &[Cell], widths: &[usize]) -> Vec<Vec<Cell>> {
+        let (Some(Cell(text, style)), Some(width)) = (cells.get(self.elastic), widths.get(self.elastic))
+        else {
+            return vec![cells.to_vec()];
+        };
+        if !self.wraps || text.chars().count() <= *width {
+            return vec![cells.to_vec()];
+        }
+        let wrapped = wrap(text, *width);
+        let rows = wrapped.lines().enumerate().map(|(nth, part)| {
+            let mut row = match nth {
+                0 => cells.to_vec(),
+                _ => vec![Cell::new(""); cells.len()],
+            };
+            row[self.elastic] = Cell(part.to_owned(), *style);
+            row
+        });
+        rows.collect()
     }
 
     fn widths(&self, room: usize) -> Vec<usize> {
@@ -290,6 +320,20 @@ mod tests {
         assert!(
             !table.render(&piped, "none").contains('…'),
             "a program gets all of it"
+        );
+    }
+
+    #[test]
+    fn a_text_that_stands_nowhere_else_goes_on_in_the_next_line() {
+        let mut table = Table::new(&["NAME", "MEANS"], 1).wrapping();
+        table.row(vec![
+            Cell::new("until"),
+            Cell::new("An instant at which it goes on, RFC 3339."),
+        ]);
+        let shown = table.render(&PLAIN, "none");
+        assert_eq!(
+            shown,
+            "NAME   MEANS\nuntil  An instant at which it goes on,\n       RFC 3339.\n"
         );
     }
 

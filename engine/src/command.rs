@@ -4,6 +4,7 @@
 //! idempotency key gives the same answer to a repeat.
 
 mod backfills;
+mod database;
 mod decide;
 mod flows;
 mod freezes;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use backfills::backfill;
+pub use database::{migrate, prune};
 pub use decide::{Choice, Decision, decide};
 pub use flows::{Submission, SubmittedFlow, apply, apply_all, submit};
 pub use freezes::{add_freeze, end_freeze};
@@ -32,7 +34,7 @@ pub use gates::{GateTrial, try_gate};
 pub use people::{add_person, set_roles};
 pub use pools::{LARGEST_POOL, remove_pool, set_pool};
 pub use roll_back::{ROLL_BACK, RollbackRequest, Way, may_roll_back, roll_back};
-pub use runs::{Request, RetryRequest, Triggered, cancel, confirm, retry, trigger};
+pub use runs::{Decline, Request, RetryRequest, Triggered, cancel, confirm, decline, retry, trigger};
 pub use schedules::pause_schedule;
 pub use secrets::{remove_secret, set_secret};
 pub use tokens::{TokenRequest, create_token, revoke_token, tokens};

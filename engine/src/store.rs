@@ -88,8 +88,8 @@ use crate::plugin::HostError;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// PostgreSQL refused or could not be reached.
-    #[error("database")]
-    Database(#[from] sqlx::Error),
+    #[error("database: {}", connect::told(.0))]
+    Database(sqlx::Error),
     /// What the caller knew is out of date: another was faster, or its lease is gone.
     #[error("another was faster")]
     Stale,
@@ -111,6 +111,12 @@ pub enum StoreError {
     /// The transaction's task panicked.
     #[error("the transaction broke off: {0}")]
     Broken(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
 }
 
 impl StoreError {

@@ -32,6 +32,12 @@ pub struct Bench {
 /// Measures, and shows; 1 when a target is missed.
 pub async fn run(args: Bench, session: &Session) -> Ended {
     let config = session.config()?;
+    if let Some(only) = &args.only
+        && let Some(names) = bench::others_than(only)
+    {
+        return Err(Failure::usage(format!("no workload is called `{only}`"))
+            .help(format!("there are {}", names.join(", "))));
+    }
     let options = Options {
         home: config.home.clone(),
         database: config.settings.database.url.clone(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use tidegate_engine::store::Store;
 use tidegate_engine::view::DbStatus;
-use tidegate_engine::{clock, duration, embedded};
+use tidegate_engine::{clock, command, duration, embedded};
 
 use super::{Ended, Output, Session, say_json};
 use crate::backend;
@@ -59,7 +59,7 @@ async fn migrate(session: &Session) -> Ended {
         .help("`tidegate dev` migrates its own when it starts")
     })?;
     let store: Store = backend::connect(&url, 2).await?;
-    match store.migrate().await? {
+    match command::migrate(&store, &backend::account()).await? {
         0 => say("the schema is up to date\n"),
         ran => say(&format!("{} ran\n", count(ran as u64, "migration"))),
     };
@@ -126,8 +126,7 @@ fn outlook(status: &DbStatus) -> String {
 
 async fn prune(keep: Duration, session: &Session) -> Ended {
     let backend = session.backend().await?;
-    let dropped = backend.store.drop_old_partitions(keep, clock::now()).await?;
-    let swept = backend.store.sweep(clock::now()).await?;
+    let (dropped, swept) = command::prune(&backend.store, &backend.actor, keep, clock::now()).await?;
     say(&format!(
         "{} dropped, {} swept\n",
         count(dropped as u64, "partition"),

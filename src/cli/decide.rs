@@ -1,15 +1,15 @@
 //! `tidegate approve` and `tidegate reject`: a person's decision on a gate, bound to the evidence's digest.
 
 use clap::Args;
-use tidegate_engine::command::{Choice, Decision};
+use tidegate_engine::command::{Choice, Decision, Decline};
 use tidegate_engine::id::RunId;
-use tidegate_engine::view::{Approval, Run};
+use tidegate_engine::view::{Approval, Freeze, Run};
 
 use super::{Ended, Output, Session, say_json, target};
 use crate::desk::Desk;
 use crate::failure::{Failure, code};
-use crate::term::{Style, harmless, paint, say, style_of};
-use crate::words::{count, short};
+use crate::term::{Style, complain, harmless, paint, say, style_of};
+use crate::words::{count, instant, short};
 
 /// Arguments of both.
 #[derive(Debug, Args)]
@@ -46,7 +46,7 @@ async fn decide(args: Decide, choice: Choice, session: &Session) -> Ended {
     };
     let run = desk.run(word).await?;
     if task.is_none() && is_emergency(&desk, &run).await? {
-        return let_go(RunId(run.summary.id), (&args, choice), &desk).await;
+        return let_go(RunId(run.summary.id), (args, choice), &desk).await;
     }
     let approval = find(&desk, &run, task).await?;
     let table = args.output == Output::Table;
@@ -60,17 +60,59 @@ async fn decide(args: Decide, choice: Choice, session: &Session) -> Ended {
             approval.digest.clone()
         }
     };
+    let silent = choice == Choice::Approve && args.comment.is_none();
     let decision = Decision {
         decision: choice,
         comment: args.comment,
         evidence,
     };
     let decided = desk.decide(approval.id, decision).await?;
-    if !table {
-        return say_json(&decided);
+    if table {
+        say(&verdict(&decided, session.term.color));
+    } else {
+        say_json(&decided)?;
     }
-    say(&verdict(&decided, session.term.color));
+    if silent {
+        warn_of_freeze(&desk, (&run, &decided), session).await?;
+    }
     Ok(code::DONE)
+}
+
+/// A yes without a reason does not pass a freeze window: says so, as nothing else would for hours.
+async fn warn_of_freeze(
+    desk: &Desk,
+    (run, decided): (&Run, &Approval),
+    session: &Session,
+) -> Result<(), Failure> {
+    let task = run.tasks.iter().find(|task| task.name == decided.task);
+    let registry = tidegate_flows::registry();
+    let plugin = task.and_then(|task| registry.get(&task.uses));
+    if !plugin.is_some_and(|plugin| plugin.descriptor().guarded) {
+        return Ok(());
+    }
+    let covers = |freeze: &Freeze| {
+        let of_flow = freeze.flow.as_ref().is_none_or(|flow| *flow == decided.flow);
+        freeze.active && of_flow
+    };
+    let freezes = desk.freezes(false).await?;
+    // An emergency passes on the yes that let it go.
+    if freezes.is_empty() || desk.why(run).await?.emergency.is_some() {
+        return Ok(());
+    }
+    let last = freezes.iter().filter(|freeze| covers(freeze));
+    let Some(freeze) = last.max_by_key(|freeze| freeze.until_at) else {
+        return Ok(());
+    };
+    let head = paint("warning:", Style::Yellow, session.term.color_err);
+    complain(&format!(
+        "{head} {} waits for the end of a freeze, {} ({}): a yes passes it only with a --comment that says why\n  \
+         `tidegate freeze end {}` ends it before\n",
+        decided.task,
+        instant(freeze.until_at),
+        harmless(&freeze.reason),
+        freeze.id
+    ));
+    Ok(())
 }
 
 /// Whether the run is an emergency that waits for a second person.
@@ -83,10 +125,11 @@ async fn is_emergency(desk: &Desk, run: &Run) -> Result<bool, Failure> {
 }
 
 /// Lets an emergency go, or stops it.
-async fn let_go(run: RunId, (args, choice): (&Decide, Choice), desk: &Desk) -> Ended {
+async fn let_go(run: RunId, (args, choice): (Decide, Choice), desk: &Desk) -> Ended {
+    let comment = args.comment;
     let run = match choice {
         Choice::Approve => desk.confirm(run).await?,
-        Choice::Reject => desk.cancel(run).await?,
+        Choice::Reject => desk.decline(run, Decline { comment }).await?,
     };
     if args.output == Output::Json {
         return say_json(&run);

@@ -65,7 +65,7 @@ fn describe(plugin: &Descriptor, session: &Session) {
 
 /// The properties of an object's schema, a row each.
 fn fields(title: &'static str, schema: &Value) -> Table {
-    let mut table = Table::new(&[title, "TYPE", "", "MEANS"], 3);
+    let mut table = Table::new(&[title, "TYPE", "", "MEANS"], 3).wrapping();
     let required = |name: &str| {
         let all = schema["required"].as_array();
         all.is_some_and(|all| all.iter().any(|other| other == name))
@@ -76,7 +76,7 @@ fn fields(title: &'static str, schema: &Value) -> Table {
             Cell::new(name),
             Cell::styled(kind(property), Style::Dim),
             Cell::styled(if required(name) { "required" } else { "" }, Style::Yellow),
-            Cell::new(meaning.lines().next().unwrap_or_default()),
+            Cell::new(meaning.replace('\n', " ")),
         ]);
     }
     table

@@ -45,11 +45,17 @@ pub async fn run(args: Arguments, session: &Session) -> Ended {
         Verb::List => return list(desk.pools().await?, args.output, session),
         Verb::Set { name, slots } => {
             let changed = desk.set_pool((&name, slots)).await?;
+            if args.output == Output::Json {
+                return say_json(&page(desk.pools().await?));
+            }
             let before = if changed { "has" } else { "had already" };
             say(&format!("pool {name} {before} {}\n", count(slots, "slot")));
         }
         Verb::Rm { name } => {
             desk.remove_pool(&name).await?;
+            if args.output == Output::Json {
+                return say_json(&page(desk.pools().await?));
+            }
             say(&format!("pool {name} is gone\n"));
         }
     }

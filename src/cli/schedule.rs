@@ -66,8 +66,8 @@ struct Next {
 pub async fn run(args: Schedule, session: &Session) -> Ended {
     match args.verb {
         Verb::List => list(args.output, session).await,
-        Verb::Pause(which) => pause(which, true, session).await,
-        Verb::Resume(which) => pause(which, false, session).await,
+        Verb::Pause(which) => pause(which, (true, args.output), session).await,
+        Verb::Resume(which) => pause(which, (false, args.output), session).await,
         Verb::Next(next) => {
             let timetables = timetables(&next.flow, session).await?;
             fires(&timetables, (&next, args.output), session)
@@ -109,7 +109,7 @@ fn table(schedules: &[view::Schedule], now: Timestamp) -> Table {
     table
 }
 
-async fn pause(which: Which, pause: bool, session: &Session) -> Ended {
+async fn pause(which: Which, (pause, output): (bool, Output), session: &Session) -> Ended {
     let desk = session.desk().await?;
     let mut known = desk.schedules().await?;
     known.retain(|schedule| schedule.flow == which.flow);
@@ -127,8 +127,12 @@ async fn pause(which: Which, pause: bool, session: &Session) -> Ended {
         let failure = Failure::refused(format!("flow `{}` has no schedule `{wanted}`", which.flow));
         return Err(failure.help(help.unwrap_or_else(|| "it has none".to_owned())));
     }
+    let mut changed = Vec::new();
     for name in meant {
-        desk.pause_schedule((&which.flow, name), pause).await?;
+        changed.push(desk.pause_schedule((&which.flow, name), pause).await?);
+        if output == Output::Json {
+            continue;
+        }
         let word = if pause {
             "is paused"
         } else {
@@ -136,7 +140,12 @@ async fn pause(which: Which, pause: bool, session: &Session) -> Ended {
         };
         say(&format!("{}/{name} {word}\n", which.flow));
     }
-    Ok(code::DONE)
+    match (output, which.schedule.is_some()) {
+        (Output::Table, _) => Ok(code::DONE),
+        // One that was named is what the API answers; all of a flow are a list, however many it has.
+        (Output::Json, true) => say_json(&changed.pop()),
+        (Output::Json, false) => say_json(&page(changed)),
+    }
 }
 
 /// A schedule by name.

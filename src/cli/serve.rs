@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use tidegate_engine::clock;
-use tidegate_engine::command::Role;
+use tidegate_engine::command::{Actor, Role};
 use tidegate_engine::graph::EVERY_QUEUE;
 use tidegate_engine::id::TaskName;
 use tidegate_engine::store::Store;
@@ -18,7 +18,7 @@ use crate::backend::{self, Backend};
 use crate::config::Config;
 use crate::failure::{Failure, code};
 use crate::roles::{
-    ENDING, FlowFolder, House, Local, Quiet, first_login, listen, step, stop_on_signal, trace,
+    ENDING, FlowFolder, House, Local, Quiet, first_login, listen, step, stop_on_signal, trace, warn_of_otlp,
 };
 
 /// Arguments of `dev`.
@@ -56,6 +56,7 @@ pub struct Worker {
 /// Scheduler and pages, and a worker where asked.
 pub async fn server(args: Server, session: &Session) -> Ended {
     trace(session, Quiet::No);
+    warn_of_otlp(session);
     let config = session.config()?;
     let store = production_store(&config).await?;
     let migrated = store.migrate().await?;
@@ -76,6 +77,7 @@ pub async fn server(args: Server, session: &Session) -> Ended {
 /// A worker.
 pub async fn worker(args: Worker, session: &Session) -> Ended {
     trace(session, Quiet::No);
+    warn_of_otlp(session);
     let mut config = session.config()?;
     if let Some(slots) = args.slots {
         config.settings.worker.slots = slots;
@@ -137,6 +139,7 @@ async fn wait_for_schema(store: &Store, stop: &CancellationToken) -> Result<(), 
 pub async fn dev(args: Dev, session: &Session) -> Ended {
     let dir = flows_folder(args.dir)?;
     trace(session, Quiet::Yes);
+    warn_of_otlp(session);
     let began = clock::monotonic();
     let stop = CancellationToken::new();
     stop_on_signal(&stop, ENDING)?;
@@ -162,11 +165,12 @@ async fn dev_in(
         "tidegate is up at {url} after {:.1} s; Ctrl-C ends it",
         took.as_secs_f64()
     ));
+    // What a file says here is nobody's decision: it is applied by the account, whomever that stands for.
     let backend = Backend {
         store: local.backend.store.clone(),
-        actor: local.backend.actor.clone(),
+        actor: Actor::os(&backend::account()),
     };
-    let folder = FlowFolder::new(dir, backend);
+    let mut folder = FlowFolder::new(dir, backend);
     tokio::select! {
         () = folder.keep_applied(session) => Ok(()),
         ended = local.house.live() => ended,

@@ -13,18 +13,35 @@ use crate::failure::Failure;
 use crate::term::complain;
 use crate::words::count;
 
-/// Fails when a run has no task of that name.
+/// Fails when a run has no task, or no item of a task, of that name.
 pub fn check_task(run: &view::Run, task: &str) -> Result<(), Failure> {
-    let of_map = task.split('[').next();
-    let is = |known: &str| known == task || Some(known) == of_map;
-    if run.tasks.iter().any(|known| is(&known.name)) {
+    if run.tasks.iter().any(|known| known.name == task) {
         return Ok(());
+    }
+    let (name, index) = task.split_once('[').unwrap_or((task, ""));
+    if let Some(head) = run.tasks.iter().find(|known| known.name == name) {
+        return check_item(head, (task, index));
     }
     let help = spec::suggest(task, "it has", run.tasks.iter().map(|task| task.name.as_str()));
     Err(
         Failure::refused(format!("flow `{}` has no task `{task}`", run.summary.flow))
             .help(help.unwrap_or_default()),
     )
+}
+
+/// A view has some items of a large map only, but says of each map how many it has.
+fn check_item(head: &view::TaskRun, (task, index): (&str, &str)) -> Result<(), Failure> {
+    let wanted = index
+        .strip_suffix(']')
+        .and_then(|index| index.parse::<i64>().ok());
+    let items = head.items.as_ref().map(|items| items.values().sum::<i64>());
+    let help = match items {
+        Some(items) if wanted.is_some_and(|wanted| (0..items).contains(&wanted)) => return Ok(()),
+        Some(0) => "it ran for an empty list".to_owned(),
+        Some(items) => format!("it has {}[0] to {}[{}]", head.name, head.name, items - 1),
+        None => format!("`{}` has no items, or none yet", head.name),
+    };
+    Err(Failure::refused(format!("there is no item `{task}`")).help(help))
 }
 
 /// Whether a word means a flow file rather than a flow.

@@ -9,9 +9,9 @@ use tidegate_engine::store::people::NewPerson;
 use tidegate_engine::view::Person;
 
 use super::{Ended, Output, Session, page, say_json};
-use crate::backend::Backend;
+use crate::backend::{self, Backend};
 use crate::failure::{Failure, code};
-use crate::term::{Cell, Style, Table, say};
+use crate::term::{Cell, Style, Table, complain, paint, say};
 use crate::words::instant;
 
 /// Arguments of `user`.
@@ -64,18 +64,22 @@ pub(super) fn role(word: &str) -> Result<Role, String> {
 pub async fn run(args: User, session: &Session) -> Ended {
     let backend = session.backend().await?;
     match args.verb {
-        Verb::Add(args) => add(&backend, args).await,
+        Verb::Add(args) => add(&backend, args, session).await,
         Verb::List { output } => list(&backend, output, session).await,
         Verb::Role { name, roles } => {
             let grants = (name.as_str(), roles.as_slice());
             command::set_roles(&backend.store, &backend.actor, grants, clock::now()).await?;
             say(&format!("{name} is {}\n", words(&roles)));
+            let own = backend.actor.is_person && backend.actor.name == name;
+            if own && !roles.contains(&Role::Admin) {
+                warn_of_loss(&name, &roles, session);
+            }
             Ok(code::DONE)
         }
     }
 }
 
-async fn add(backend: &Backend, args: Add) -> Ended {
+async fn add(backend: &Backend, args: Add, session: &Session) -> Ended {
     backend.actor.needs(Role::Admin)?;
     if !args.password_stdin && args.os_user.is_none() {
         return Err(Failure::usage(
@@ -92,9 +96,10 @@ async fn add(backend: &Backend, args: Add) -> Ended {
         None
     };
     let said = format!("{} is made, {}\n", args.name, words(&args.roles));
+    let own = args.os_user.as_deref() == Some(backend::account().as_str());
     let person = NewPerson {
         name: args.name.clone(),
-        roles: args.roles,
+        roles: args.roles.clone(),
         password,
         os_user: args.os_user,
     };
@@ -105,7 +110,22 @@ async fn add(backend: &Backend, args: Add) -> Ended {
         )));
     }
     say(&said);
+    if own && !args.roles.contains(&Role::Admin) {
+        warn_of_loss(&args.name, &args.roles, session);
+    }
     Ok(code::DONE)
+}
+
+/// This account has just given away what it could do; it cannot take that back itself.
+fn warn_of_loss(name: &str, roles: &[Role], session: &Session) {
+    let head = paint("warning:", Style::Yellow, session.term.color_err);
+    let account = backend::account();
+    complain(&format!(
+        "{head} the account {account} acts as {name} from now on, and may do no more than: {}\n  \
+         another admin gives it back: tidegate user role {name} admin, or in SQL the owner of the database: \
+         update person set os_user = null where name = '{name}'\n",
+        words(roles)
+    ));
 }
 
 fn first_line() -> Result<String, Failure> {

@@ -1,11 +1,12 @@
 //! `tidegate why`: what a run waits for.
 
 use clap::Args;
-use tidegate_engine::view::Why;
+use tidegate_engine::view::{TaskRun, Why};
 
 use super::{Ended, Output, Session, say_json, target};
 use crate::failure::code;
 use crate::term::{Style, harmless, paint, say, style_of};
+use crate::watch::tree::stated;
 use crate::words::short;
 
 /// Arguments of `why`.
@@ -31,7 +32,7 @@ pub async fn run(args: Arguments, session: &Session) -> Ended {
         why.sentence = why.sentence.or_else(|| {
             let over = run.tasks.iter().find(|known| known.name == *task);
             let over = over.filter(|known| known.finished_at.is_some());
-            over.map(|known| format!("{task} is over: {}", known.state))
+            over.map(of_ended)
         });
     }
     if args.output == Output::Json {
@@ -39,6 +40,14 @@ pub async fn run(args: Arguments, session: &Session) -> Ended {
     }
     say(&text(&why, session.term.color));
     Ok(code::DONE)
+}
+
+/// How a task run ended, and what it said.
+fn of_ended(task: &TaskRun) -> String {
+    let ended = stated(&task.state, task.reason.as_deref());
+    let said = task.message.as_deref().and_then(|said| said.lines().next());
+    let said = said.map(|said| format!("; {said}")).unwrap_or_default();
+    format!("{} is over: {ended}{said}", task.name)
 }
 
 fn text(why: &Why, color: bool) -> String {

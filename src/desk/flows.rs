@@ -94,19 +94,26 @@ impl Desk {
         }
     }
 
-    /// Lets a schedule fire no more, or again.
-    pub async fn pause_schedule(&self, (flow, name): (&str, &str), paused: bool) -> Result<(), Failure> {
-        match self {
-            Self::Here(here) => {
-                let asked = ((flow, name), paused);
-                Ok(command::pause_schedule(&here.store, &here.actor, asked, clock::now()).await?)
-            }
+    /// Lets a schedule fire no more, or again; answers it as it is then.
+    pub async fn pause_schedule(
+        &self,
+        (flow, name): (&str, &str),
+        paused: bool,
+    ) -> Result<Schedule, Failure> {
+        let here = match self {
+            Self::Here(here) => here,
             Self::Server(server) => {
                 let verb = if paused { "pause" } else { "resume" };
-                let _: Schedule = server.post(&["schedules", flow, name, verb], &nothing()).await?;
-                Ok(())
+                return server.post(&["schedules", flow, name, verb], &nothing()).await;
             }
-        }
+        };
+        let now = clock::now();
+        command::pause_schedule(&here.store, &here.actor, ((flow, name), paused), now).await?;
+        let all = here.store.schedules(now).await?;
+        let found = all
+            .into_iter()
+            .find(|schedule| schedule.flow == flow && schedule.name == name);
+        found.ok_or_else(|| Failure::refused(format!("flow `{flow}` has no schedule `{name}` any more")))
     }
 
     /// What the newest runs would have come to at a gate under another rule.

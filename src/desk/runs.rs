@@ -1,7 +1,7 @@
 //! Runs and decisions.
 
 use tidegate_engine::clock;
-use tidegate_engine::command::{self, Decision, Request, RetryRequest, Triggered};
+use tidegate_engine::command::{self, Decision, Decline, Request, RetryRequest, Triggered};
 use tidegate_engine::id::RunId;
 use tidegate_engine::store::read::RunFilter;
 use tidegate_engine::view::{Approval, Page, Run, RunSummary, Why};
@@ -99,6 +99,21 @@ impl Desk {
             Self::Server(server) => {
                 server
                     .post(&["runs", &run.to_string(), "confirm"], &nothing())
+                    .await
+            }
+        }
+    }
+
+    /// Stops an emergency that waits, as a second person or an operator.
+    pub async fn decline(&self, run: RunId, decline: Decline) -> Result<Run, Failure> {
+        match self {
+            Self::Here(here) => {
+                let asked = (run, decline);
+                Ok(command::decline(&here.store, &here.actor, asked, clock::now()).await?)
+            }
+            Self::Server(server) => {
+                server
+                    .post(&["runs", &run.to_string(), "decline"], &decline)
                     .await
             }
         }

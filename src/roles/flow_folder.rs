@@ -1,8 +1,11 @@
 //! A folder of flow files that is kept applied while somebody works on it.
+//!
+//! A file that checks may still be refused for what is outside of it: a pool, a flow that it runs or follows, which may be there any
+//! moment. So it is tried again every few seconds; what is said of it is said once.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tidegate_engine::graph::Task;
 use tidegate_engine::plugin::Registry;
@@ -19,12 +22,20 @@ use crate::term::complain;
 
 /// How often the files are looked at; less often where that takes long.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often a flow is tried that was refused.
+const AGAIN: Duration = Duration::from_secs(3);
 
 /// The folder, and what was last found in it.
 pub struct FlowFolder {
     folder: PathBuf,
     backend: Backend,
     registry: Registry,
+    known: Loaded,
+    /// Paths of files whose flow was applied.
+    applied: BTreeSet<String>,
+    /// Of files that check, why they were refused, by path.
+    refused: BTreeMap<String, String>,
+    tried: Instant,
 }
 
 impl FlowFolder {
@@ -34,18 +45,24 @@ impl FlowFolder {
             folder,
             backend,
             registry: tidegate_flows::registry(),
+            known: Loaded::default(),
+            applied: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            tried: clock::monotonic(),
         }
     }
 
     /// Applies what checks whenever a file changed, for ever. Of a flow whose file does not check the old version stays.
-    pub async fn keep_applied(&self, session: &Session) {
-        let mut known = Loaded::default();
+    pub async fn keep_applied(&mut self, session: &Session) {
+        let first = self.read().await;
+        self.look(first, session).await;
+        self.report_start();
         loop {
             let began = clock::monotonic();
             let found = self.read().await;
-            if found != known {
-                self.apply_changed(&known, &found, session).await;
-                known = found;
+            let due = !self.refused.is_empty() && began - self.tried >= AGAIN;
+            if found != self.known || due {
+                self.look(found, session).await;
             }
             let cost = clock::monotonic() - began;
             clock::sleep(PAUSE.max(cost * 20)).await;
@@ -58,12 +75,38 @@ impl FlowFolder {
         reading.await.unwrap_or_default()
     }
 
-    async fn apply_changed(&self, known: &Loaded, found: &Loaded, session: &Session) {
-        if found.problems != known.problems {
+    /// Applies what is new among `found`, and what was refused before.
+    async fn look(&mut self, found: Loaded, session: &Session) {
+        self.tried = clock::monotonic();
+        if found.problems != self.known.problems {
             complain(&spec::render_text(&found.problems, "", session.term.color_err));
         }
+        self.forget_gone(&found);
+        for (source, checked) in self.right(&found, session) {
+            let tried = self.apply((source, checked), session).await;
+            self.note(source, tried, session);
+        }
+        self.known = found;
+    }
+
+    /// Says of files that are gone that their flows are not.
+    fn forget_gone(&mut self, found: &Loaded) {
+        let is_there = |path: &str| found.sources.iter().any(|source| source.path == path);
+        let gone = self.known.sources.iter().map(|source| source.path.as_str());
+        // One that cannot be read at the moment is not gone.
+        for path in gone.filter(|path| !is_there(path) && !Path::new(path).exists()) {
+            self.refused.remove(path);
+            step(&format!(
+                "{path} is gone; its flow stays, until `tidegate apply --prune {}` removes it",
+                self.folder.display()
+            ));
+        }
+    }
+
+    /// The flows to apply, those that others run before them.
+    fn right<'a>(&self, found: &'a Loaded, session: &Session) -> Vec<(&'a SourceFile, Checked)> {
         let all = spec::check_all(&found.sources, &self.registry, &|name| session.variable(name));
-        let is_new = |source: &SourceFile| !known.sources.contains(source);
+        let is_new = |source: &SourceFile| !self.known.sources.contains(source);
         let renewed = found
             .sources
             .iter()
@@ -79,9 +122,9 @@ impl FlowFolder {
         };
         let mut right = Vec::new();
         for (source, checked) in found.sources.iter().zip(all) {
+            let again = is_new(source) || self.refused.contains_key(&source.path);
             match checked {
-                Ok(checked) if is_new(source) || runs_renewed(&checked) => right.push((source, checked)),
-                Ok(_) => {}
+                Ok(checked) if again || runs_renewed(&checked) => right.push((source, checked)),
                 Err(problems) if is_new(source) => {
                     complain(&spec::render_text(
                         &problems,
@@ -89,20 +132,39 @@ impl FlowFolder {
                         session.term.color_err,
                     ));
                 }
-                Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
         }
-        for (source, checked) in spec::run_first(right, |(_, checked)| &checked.flow) {
-            if let Err(failure) = self.apply((source, checked), session).await {
-                failure.report(&session.term);
+        spec::run_first(right, |(_, checked)| &checked.flow)
+    }
+
+    /// Remembers what became of a try; a reason that was told is not told again.
+    fn note(&mut self, source: &SourceFile, tried: Result<(), Failure>, session: &Session) {
+        let Err(failure) = tried else {
+            self.refused.remove(&source.path);
+            self.applied.insert(source.path.clone());
+            return;
+        };
+        let told = self.refused.insert(source.path.clone(), failure.why().to_owned());
+        if told.as_deref() != Some(failure.why()) {
+            failure.report(&session.term);
+        }
+    }
+
+    /// Says how it began.
+    fn report_start(&self) {
+        let folder = self.folder.display();
+        let all = self.known.sources.len() + self.known.problems.len();
+        let applied = self.applied.len();
+        let told = match (applied, all) {
+            (0, 0) => format!("there are no flow files in {folder} yet; it is watched"),
+            (0, _) => format!("no flow of {folder} could be applied; it is watched"),
+            _ if applied < all => {
+                format!("{applied} of {all} flows of {folder} are applied; all are watched")
             }
-        }
-        if known == &Loaded::default() {
-            step(&format!(
-                "flows of {} are applied, and watched",
-                self.folder.display()
-            ));
-        }
+            _ => format!("flows of {folder} are applied, and watched"),
+        };
+        step(&told);
     }
 
     async fn apply(

@@ -36,3 +36,10 @@ pub fn trace(session: &Session, quiet: Quiet) {
     // A second one would be a mistake of this program; the first goes on.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
+
+/// Says that nothing goes to the collector that somebody has set up.
+pub fn warn_of_otlp(session: &Session) {
+    if session.env.get("OTEL_EXPORTER_OTLP_ENDPOINT").is_some() {
+        tracing::warn!("OTEL_EXPORTER_OTLP_ENDPOINT is set, but traces are not exported yet");
+    }
+}

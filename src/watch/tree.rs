@@ -215,7 +215,7 @@ fn progress(task: &TaskRun) -> Option<String> {
 /// What stands beneath a task run: why it failed, when it goes on, its gate, what can be done.
 fn notes(run: &Run, task: &TaskRun, now: Timestamp) -> Vec<(String, Style)> {
     let mut notes = Vec::new();
-    if let Some(message) = task.message.as_ref().filter(|_| task.state != "succeeded") {
+    if let Some(message) = task.beyond_rules().filter(|_| task.state != "succeeded") {
         let style = if task.state == "waiting" {
             Style::Yellow
         } else {

@@ -53,5 +53,5 @@ async fn bench_refuses_a_server_that_forgets_and_a_workload_that_is_none() {
     let unsafe_one = alone().env("DATABASE_URL", &database.url);
     refused(&unsafe_one.run(&["bench", "--quick"]), 1, &["fsync = off"]);
     let refusal = alone().run(&["bench", "--only", "fan-in"]);
-    refused(&refusal, 1, &["no workload is called `fan-in`", "fan-out"]);
+    refused(&refusal, 2, &["no workload is called `fan-in`", "fan-out"]);
 }

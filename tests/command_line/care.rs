@@ -48,7 +48,11 @@ fn json_of(text: &str) -> serde_json::Value {
 async fn the_database_tells_its_size_and_is_migrated_by_hand() {
     let database = tidegate_test_fixtures::postgres::database().await;
     let tidegate = alone().env("DATABASE_URL", &database.url);
-    refused(&tidegate.run(&["db", "status"]), 5, &["not set up"]);
+    refused(
+        &tidegate.run(&["db", "status"]),
+        5,
+        &["not set up", "tidegate db migrate"],
+    );
     let ran = tidegate.run(&["db", "migrate"]);
     assert!(ran.code() == 0 && ran.stdout.contains("ran"), "{ran:?}");
     assert_eq!(
@@ -61,6 +65,10 @@ async fn the_database_tells_its_size_and_is_migrated_by_hand() {
     );
     let pruned = tidegate.run(&["db", "prune", "--keep", "1d"]);
     assert!(pruned.stdout.contains("0 partitions dropped"), "{pruned:?}");
+    let kept: serde_json::Value = json_of(&tidegate.run(&["ledger", "export"]).stdout);
+    assert_eq!(kept["kind"], "db_pruned");
+    assert_eq!(kept["body"], serde_json::json!({ "keep": "1d", "dropped": 0 }));
+    assert!(kept["actor"].as_str().unwrap().starts_with("os:"), "{kept}");
     refused(&tidegate.run(&["db", "prune", "--keep", "soon"]), 2, &["soon"]);
 }
 
@@ -141,6 +149,18 @@ async fn past_ticks_are_made_up_for_once() {
     }
     let runs = json(&tidegate.run(&["runs", "--flow", "nightly", "-o", "json"]));
     assert_eq!(runs["items"].as_array().unwrap().len(), 3);
+    refused(
+        &tidegate.run(&[
+            "backfill",
+            "nightly",
+            "--from",
+            "2100-01-01",
+            "--to",
+            "2100-02-01",
+        ]),
+        2,
+        &["yet to come"],
+    );
     refused(
         &tidegate.run(&[
             "backfill",
@@ -237,4 +257,16 @@ async fn a_freeze_is_made_listed_and_ended_and_an_emergency_needs_a_second_perso
         &["soon"],
     );
     refused(&tidegate.run(&["run", "hello", "--emergency"]), 2, &["--reason"]);
+}
+
+#[tokio::test]
+async fn what_postgresql_says_is_told_once_and_without_its_own_lines() {
+    let database = tidegate_test_fixtures::postgres::database().await;
+    let (_, place) = database.url.split_once("://").unwrap();
+    let place = place.split_once('@').map_or(place, |(_, place)| place);
+    let tidegate = alone().env("DATABASE_URL", format!("postgres://nobody@{place}"));
+    let refusal = tidegate.run(&["runs"]);
+    assert_eq!(refusal.code(), 5, "{refusal:?}");
+    assert_eq!(refusal.stderr.matches("nobody").count(), 1, "{refusal:?}");
+    assert!(!refusal.stderr.contains("at line"), "{refusal:?}");
 }

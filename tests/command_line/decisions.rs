@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidegate_test_fixtures::wait;
 
-use super::{SOON, Served, json, refused, served, table};
+use super::{Finished, SOON, Served, example, json, refused, served, table};
 
 /// The account that the tests run under.
 pub(super) fn account() -> String {
@@ -44,7 +44,12 @@ async fn a_gate_is_opened_by_a_person_who_is_asked_and_by_nobody_else() {
     let gate = format!("{}/release", &id[28..]);
     table(&tidegate.run(&["approvals"]), &[&gate, "ask-a-person", "open"]);
     let me = account();
-    refused(&tidegate.run(&["approve", &gate]), 6, &["--os-user", &me]);
+    // Followed to the letter, the hint takes nothing away from the account.
+    refused(
+        &tidegate.run(&["approve", &gate]),
+        6,
+        &["--role admin --os-user", &me],
+    );
     let add = [
         "user",
         "add",
@@ -111,6 +116,92 @@ async fn a_no_ends_the_run_with_3() {
     let reject = tidegate.run(&["reject", &id, "--comment", "not today", "-o", "json"]);
     assert_eq!(json(&reject)["state"], "rejected");
     assert_eq!(tidegate.run(&["show", &id, "--watch"]).code(), 3);
+    let said = "declined by anna: not today";
+    let shown = tidegate.run(&["show", &id]);
+    assert!(shown.stdout.contains(said), "{shown:?}");
+    let why = tidegate.run(&["why", &id]);
+    assert!(why.stdout.contains(said), "{why:?}");
+    let why = tidegate.run(&["why", &id, "release"]);
+    assert!(why.stdout.contains(said), "{why:?}");
+}
+
+#[tokio::test]
+async fn a_rule_stands_once_in_a_tree_and_a_reason_beside_it() {
+    let tidegate = served().await;
+    let text = std::fs::read_to_string(example("ask-a-person")).unwrap();
+    let file = tidegate.home().join("ask-a-person.toml");
+    std::fs::write(
+        &file,
+        text.replace("above = 0.5", "above = 0.5\nborderline = 0.4"),
+    )
+    .unwrap();
+    assert_eq!(tidegate.run(&["apply", file.to_str().unwrap()]).code(), 0);
+    let id = waiting(&tidegate);
+    let told = |shown: &Finished| shown.stdout.matches("a person decides").count();
+    let shown = tidegate.run(&["show", &id]);
+    assert_eq!(told(&shown), 1, "{shown:?}");
+    let done = tidegate.run(&["run", "ask-a-person", "-p", "quality=0.05", "-w", "-o", "json"]);
+    assert_eq!(done.code(), 3, "{done:?}");
+    let shown = tidegate.run(&["show", "last"]);
+    assert_eq!(
+        shown.stdout.matches("0.05 is not above 0.5").count(),
+        1,
+        "{shown:?}"
+    );
+    let why = tidegate.run(&["why", "last"]);
+    assert!(
+        why.stdout.contains("release: quality 0.05 is not above 0.5"),
+        "{why:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_account_is_told_what_it_gives_away() {
+    let tidegate = served().await;
+    let me = account();
+    let add = |name: &str, role: &str, account: &str| {
+        tidegate.run(&["user", "add", name, "--role", role, "--os-user", account])
+    };
+    let other = add("otto", "operator", "somebody-else");
+    assert!(other.code() == 0 && other.stderr.is_empty(), "{other:?}");
+    let mine = add("anna", "admin,approver", &me);
+    assert!(mine.code() == 0 && mine.stderr.is_empty(), "{mine:?}");
+    let lost = tidegate.run(&["user", "role", "anna", "approver"]);
+    assert_eq!(lost.code(), 0, "{lost:?}");
+    for word in [
+        me.as_str(),
+        "no more than: approver",
+        "tidegate user role anna admin",
+    ] {
+        assert!(lost.stderr.contains(word), "{word}: {lost:?}");
+    }
+    // What the warning says of the account is so.
+    refused(
+        &tidegate.run(&["apply", example("hello").to_str().unwrap()]),
+        6,
+        &["anna is not granted the role admin"],
+    );
+    refused(
+        &tidegate.run(&["db", "prune"]),
+        6,
+        &["anna is not granted the role admin"],
+    );
+    refused(
+        &tidegate.run(&["db", "migrate"]),
+        6,
+        &["anna is not granted the role admin"],
+    );
+}
+
+#[tokio::test]
+async fn an_account_that_becomes_a_mere_approver_is_warned() {
+    let tidegate = served().await;
+    let me = account();
+    let made = tidegate.run(&["user", "add", "anna", "--role", "approver", "--os-user", &me]);
+    assert_eq!(made.code(), 0, "{made:?}");
+    for word in ["warning:", "no more than: approver", "set os_user = null"] {
+        assert!(made.stderr.contains(word), "{word}: {made:?}");
+    }
 }
 
 #[tokio::test]
@@ -180,6 +271,10 @@ async fn schedules_pause_and_resume() {
     let paused = tidegate.run(&["schedule", "pause", "ask-a-person"]);
     assert_eq!(paused.code(), 0, "{paused:?}");
     table(&tidegate.run(&["schedule", "list"]), &["paused"]);
+    let one = json(&tidegate.run(&["schedule", "pause", "ask-a-person", "workdays", "-o", "json"]));
+    assert!(one["name"] == "workdays" && one["paused_at"].is_string(), "{one}");
+    let all = json(&tidegate.run(&["schedule", "resume", "ask-a-person", "-o", "json"]));
+    assert!(all["items"][0]["paused_at"].is_null(), "{all}");
     assert_eq!(
         tidegate
             .run(&["schedule", "resume", "ask-a-person", "workdays"])

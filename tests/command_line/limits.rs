@@ -26,6 +26,10 @@ async fn a_pool_is_made_before_a_flow_may_name_it_and_its_slots_are_taken_in_tur
         tidegate.run(&["pool", "set", "desk", "1"]).stdout,
         "pool desk has 1 slot\n"
     );
+    let set = json(&tidegate.run(&["pool", "set", "spare", "2", "-o", "json"]));
+    assert_eq!(set["items"][1]["size"], 2, "{set}");
+    let removed = json(&tidegate.run(&["pool", "rm", "spare", "-o", "json"]));
+    assert_eq!(removed["items"].as_array().unwrap().len(), 1, "{removed}");
     let done = tidegate.run(&["run", file, "--watch"]);
     assert_eq!(done.code(), 0, "{done:?}");
     table(&tidegate.run(&["pool", "list"]), &["desk", "HELD"]);

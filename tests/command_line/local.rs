@@ -71,6 +71,36 @@ fn dev_applies_what_changes_and_holds_its_home_alone() {
     dev.wait_for_line("runs flow `inner`, and there is none", SOON);
     add("inner", "uses = \"approval\"");
     dev.wait_for_line("flow outer is new", SOON);
+    // What is outside of a file may come any time: a pool, for one.
+    add("pooled", "uses = \"approval\"\npool = \"desk\"");
+    dev.wait_for_line("tidegate pool set desk 1", SOON);
+    assert_eq!(tidegate.run(&["pool", "set", "desk", "1"]).code(), 0);
+    dev.wait_for_line("flow pooled is new", SOON);
+    std::fs::remove_file(tidegate.home().join("flows/pooled.toml")).unwrap();
+    dev.wait_for_line("pooled.toml is gone; its flow stays", SOON);
+    let told = dev.output().matches("tidegate pool set desk 1").count();
+    assert_eq!(told, 1, "{}", dev.output());
+    let exported = tidegate.run(&["ledger", "export"]).stdout;
+    assert!(
+        exported.contains("flow_applied") && exported.contains("\"os:"),
+        "{exported}"
+    );
+}
+
+#[test]
+fn dev_says_what_it_could_not_apply_and_that_traces_go_nowhere() {
+    let tidegate = alone().env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317");
+    let folder = tidegate.home().join("flows");
+    std::fs::create_dir(&folder).unwrap();
+    let write = |name: &str, more: &str| {
+        let text = format!("[flow]\nname = \"{name}\"\n\n[tasks.a]\nuses = \"approval\"\n{more}");
+        std::fs::write(folder.join(format!("{name}.toml")), text).unwrap();
+    };
+    write("one", "pool = \"desk\"\n");
+    let mut dev = tidegate.spawn(&["dev", "--port", "0"]);
+    dev.wait_for_line("traces are not exported yet", SOON);
+    dev.wait_for_line("no flow of flows could be applied", SOON);
+    assert!(!dev.output().contains("are applied"), "{}", dev.output());
 }
 
 #[test]

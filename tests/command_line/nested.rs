@@ -49,6 +49,8 @@ async fn parent_and_sub_run_name_each_other_and_are_stopped_together() {
     assert_eq!(made["parent"]["run"], run.as_str());
     assert_eq!(made["parent"]["flow"], "outer");
     assert_eq!(made["trigger"], "flow");
+    let last = json(&served.run(&["show", "last", "-o", "json"]));
+    assert_eq!(last["id"], run.as_str(), "the one that somebody asked for");
     let why = served.run(&["why", &run]);
     assert!(
         why.stdout.contains("it waits for run") && why.stdout.contains("of inner"),

@@ -1,6 +1,7 @@
 //! Verbs that need neither server nor database, and what they say where one is needed.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -120,6 +121,26 @@ fn every_key_of_the_grammar_stands_in_an_example() {
 }
 
 #[test]
+fn every_key_of_the_grammar_stands_in_the_reference() {
+    let mut known = BTreeSet::new();
+    keys_of_the_grammar(&json(&alone().run(&["schema"])), "", &mut known);
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("flows/WRITING.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    // What stands before the second bar of a table's line.
+    let keys: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once(" |"))
+        .flat_map(|(keys, _)| keys.split('`'))
+        .collect();
+    let shown = |path: &&String| {
+        let key = path.rsplit('.').next().unwrap();
+        keys.contains(key) || page.contains(&format!("[{key}]")) || page.contains(&format!("[{key}.NAME]"))
+    };
+    let missing: Vec<&String> = known.iter().filter(|path| !shown(path)).collect();
+    assert!(missing.is_empty(), "the reference lacks {missing:?}");
+}
+
+#[test]
 fn plugins_and_schema_are_json_for_programs() {
     let tidegate = alone();
     let listed = json(&tidegate.run(&["plugins", "-o", "json"]));
@@ -189,7 +210,13 @@ fn a_configuration_that_cannot_be_meant_is_refused_with_its_place() {
         "[worker]\nslots = 2\nslot = 3\n",
     )
     .unwrap();
-    refused(&tidegate.run(&["runs"]), 2, &["tidegate.toml", "line 3", "slot"]);
+    let wrong = tidegate.run(&["runs"]);
+    refused(&wrong, 2, &["tidegate.toml", "line 3", "slot"]);
+    assert_eq!(wrong.stderr.matches("unknown field").count(), 1, "{wrong:?}");
+    std::fs::write(tidegate.home().join("tidegate.toml"), "[worker]\nslots = 0\n").unwrap();
+    let wrong = tidegate.run(&["runs"]);
+    refused(&wrong, 2, &["tidegate.toml, line 2: worker.slots is too small"]);
+    assert!(!wrong.stderr.contains("variable"), "{wrong:?}");
     refused(
         &alone().env("TIDEGATE_WEB__BIND", "8080").run(&["runs"]),
         2,

@@ -485,3 +485,48 @@ async fn another_server_is_told_from_ours() {
     refused(&client.run(&["runs"]), 5, &["no tidegate server"]);
     refused(&client.run(&["runs"]), 5, &["leads on to https://sso.example/"]);
 }
+
+#[tokio::test]
+async fn an_approver_stops_an_emergency_that_its_operator_may_stop_too() {
+    let far = Far::new().await;
+    far.served.apply("hello");
+    let otto = far.client("otto", "operator").await;
+    let anna = far.client("anna", "approver").await;
+    let vera = far.client("vera", "viewer").await;
+    let declare = || {
+        let words = [
+            "run",
+            "hello",
+            "--emergency",
+            "--reason",
+            "wrong prices",
+            "-o",
+            "json",
+        ];
+        json(&otto.run(&words))["id"].as_str().unwrap().to_owned()
+    };
+    let id = declare();
+    refused(&vera.run(&["reject", &id]), 6, &["vera is not granted"]);
+    refused(&otto.run(&["approve", &id]), 6, &["role"]);
+    let stopped = anna.run(&["reject", &id, "--comment", "the prices are right"]);
+    assert_eq!(stopped.code(), 0, "{stopped:?}");
+    assert!(stopped.stdout.contains("is cancelled"), "{stopped:?}");
+    let said = "declined by anna: the prices are right";
+    let why = anna.run(&["why", &id]);
+    assert!(why.stdout.contains(said), "{why:?}");
+    let exported = anna.run(&["ledger", "export"]).stdout;
+    let entry = exported.lines().find(|line| line.contains("emergency_declined"));
+    let entry: Value = serde_json::from_str(entry.unwrap()).unwrap();
+    assert_eq!(
+        (&entry["actor"], &entry["run"]),
+        (&"anna".into(), &id.clone().into())
+    );
+    assert_eq!(entry["body"]["comment"], "the prices are right");
+    refused(&anna.run(&["reject", &id]), 6, &[]);
+    let id = declare();
+    assert_eq!(otto.run(&["reject", &id]).code(), 0);
+    assert_eq!(
+        json(&otto.run(&["show", &id, "-o", "json"]))["reason"],
+        "requested"
+    );
+}

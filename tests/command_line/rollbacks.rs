@@ -1,5 +1,7 @@
 //! Moving an alias back to what it pointed to before.
 
+use tidegate_test_fixtures::wait;
+
 use super::remote::Far;
 use super::*;
 
@@ -160,4 +162,42 @@ async fn an_alias_that_moved_before_the_run_came_to_it_stays_where_it_is() {
     );
     assert_eq!(production(&far.served), 4);
     refused(&far.served.run(&["retry", run]), 6, &["models rollback"]);
+}
+
+#[tokio::test]
+async fn a_yes_without_a_reason_during_a_freeze_is_told_that_it_waits() {
+    let far = promoted(Far::new().await).await;
+    let tasks = "[tasks.production]\nuses = \"promote\"\n\
+        with = { model = \"ranking_model\", version = 4, alias = \"production\" }\n\n\
+        [tasks.production.gate.approval]\nwhen = \"always\"\nexpires = \"1h\"\n";
+    let file = flow(&far.served, "ship", tasks);
+    assert_eq!(far.served.run(&["apply", &file]).code(), 0);
+    let anna = far.client("anna", "approver").await;
+    let asked = |id: &str| {
+        wait::until("the run's question", SOON, || {
+            let run = json(&far.served.run(&["show", id, "-o", "json"]));
+            (run["state"] == "waiting").then_some(())
+        });
+    };
+    far.served
+        .run(&["freeze", "add", "--until", "3d", "--reason", "month end"]);
+    let id = far.served.start(&["ship"]);
+    asked(&id);
+    let yes = anna.run(&["approve", &id]);
+    assert!(yes.code() == 0 && yes.stdout.contains("approved"), "{yes:?}");
+    for word in [
+        "production waits",
+        "month end",
+        "--comment",
+        "tidegate freeze end",
+    ] {
+        assert!(yes.stderr.contains(word), "{word}: {yes:?}");
+    }
+    far.served.run(&["cancel", &id]);
+    let id = far.served.start(&["ship"]);
+    asked(&id);
+    let yes = anna.run(&["approve", &id, "--comment", "it cannot wait"]);
+    assert!(yes.code() == 0 && yes.stderr.is_empty(), "{yes:?}");
+    assert_eq!(far.served.run(&["show", &id, "--watch"]).code(), 0);
+    assert_eq!(production(&far.served), 4);
 }

@@ -28,6 +28,22 @@ async fn applying_says_what_changed_and_unchanged_files_change_nothing() {
         changes(&["--prune", &a]),
         [r#""a" "unchanged""#, r#""b" "removed""#]
     );
+    let exported = tidegate.run(&["ledger", "export"]).stdout;
+    let kept = exported.lines().map(|line| {
+        let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(entry["actor"].as_str().unwrap().starts_with("os:"), "{entry}");
+        let body = &entry["body"];
+        format!("{} {} {}", entry["kind"], body["flow"], body["number"])
+    });
+    assert_eq!(
+        kept.collect::<Vec<_>>(),
+        [
+            r#""flow_applied" "a" 1"#,
+            r#""flow_applied" "b" 1"#,
+            r#""flow_applied" "b" 2"#,
+            r#""flow_removed" "b" null"#
+        ]
+    );
     refused(&tidegate.run(&["run", "b"]), 6, &["no flow `b`"]);
     std::fs::write(tidegate.home().join("c.toml"), "[flow]\nname = \"c\"\nx = 1\n").unwrap();
     let wrong = tidegate.run(&["apply", tidegate.home().join("c.toml").to_str().unwrap()]);
@@ -95,6 +111,18 @@ async fn conditions_and_maps_do_what_their_examples_say() {
     let done = tidegate.run(&["run", "for-each", "--watch"]);
     assert_eq!(done.code(), 0, "{done:?}");
     assert!(done.stdout.contains("3 of 3 items ended"), "{done:?}");
+    for (item, said) in [
+        ("count[33]", "count[0] to count[2]"),
+        ("sum[0]", "no items"),
+        ("count[x]", "count[0]"),
+    ] {
+        refused(
+            &tidegate.run(&["logs", "last", item]),
+            6,
+            &["there is no item", said],
+        );
+    }
+    assert_eq!(tidegate.run(&["logs", "last", "count[2]"]).code(), 0);
     let logs = tidegate.run(&["logs", "last", "sum"]);
     assert!(logs.stdout.contains("12 letters in 3 words"), "{logs:?}");
     let again = tidegate.run(&[

@@ -19,6 +19,13 @@ pub async fn backfill(
     if store.flow(&wanted.flow, now).await?.is_none() {
         return Err(runs::no_flow(store, &wanted.flow).await?);
     }
+    if wanted.after >= now {
+        return Err(CommandError::Invalid {
+            why: format!(
+                "that time is yet to come (it is {now} now): a backfill makes runs of past ticks, the schedule those of ticks to come"
+            ),
+        });
+    }
     let done = match dry_run {
         true => store.backfill_ticks(&wanted, now).await,
         false => store.backfill(&wanted, now).await,

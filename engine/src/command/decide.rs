@@ -44,11 +44,7 @@ pub async fn decide(
     (approval, decision): (Uuid, Decision),
     now: Timestamp,
 ) -> Result<view::Approval, CommandError> {
-    let length = decision.comment.as_ref().map_or(0, |text| text.chars().count());
-    if length > COMMENT {
-        let why = format!("the comment has {length} characters, more than {COMMENT}");
-        return Err(CommandError::Invalid { why });
-    }
+    check_comment(decision.comment.as_deref())?;
     let ruling = store.vote(actor, (approval, decision), now).await?;
     let standing = async || {
         let found = store.approval(approval).await?;
@@ -66,6 +62,15 @@ pub async fn decide(
             Err(CommandError::Decided { why, approval })
         }
     }
+}
+
+pub(super) fn check_comment(comment: Option<&str>) -> Result<(), CommandError> {
+    let length = comment.map_or(0, |text| text.chars().count());
+    if length > COMMENT {
+        let why = format!("the comment has {length} characters, more than {COMMENT}");
+        return Err(CommandError::Invalid { why });
+    }
+    Ok(())
 }
 
 fn unknown(approval: Uuid) -> CommandError {

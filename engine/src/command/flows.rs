@@ -59,7 +59,8 @@ pub async fn apply_all(
     now: Timestamp,
 ) -> Result<Vec<FlowChange>, CommandError> {
     actor.needs(Role::Admin)?;
-    Ok(store.apply_versions(versions, prune, now).await?)
+    let by = prune.then_some(actor.name.as_str());
+    Ok(store.apply_versions(versions, by, now).await?)
 }
 
 /// Checks flow files against the plugins of this server and applies them, all or none. `Flows`: every problem of every file.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::decide::check_comment;
 use super::{Actor, CommandError, Role};
 use crate::clock;
 use crate::id::RunId;
@@ -137,8 +138,47 @@ pub async fn confirm(
     now: Timestamp,
 ) -> Result<view::Run, CommandError> {
     match store.confirm_emergency(run, actor, now).await? {
-        Confirmed::Started => shown(store, run, now).await,
         Confirmed::Before { by } if by == actor.name => shown(store, run, now).await,
+        said => answer_to(said, store, run, now).await,
+    }
+}
+
+/// Why an emergency is refused: the body of `POST /api/v1/runs/{id}/decline`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decline {
+    /// Why; kept in the ledger.
+    #[serde(default)]
+    pub comment: Option<String>,
+}
+
+/// Stops an emergency that waits. Whoever could let it go refuses it; to operators it is a run like any other, which they may stop.
+pub async fn decline(
+    store: &Store,
+    actor: &Actor,
+    (run, decline): (RunId, Decline),
+    now: Timestamp,
+) -> Result<view::Run, CommandError> {
+    if !actor.has(Role::Operator) {
+        actor.needs(Role::Approver)?;
+    }
+    check_comment(decline.comment.as_deref())?;
+    let asked = (actor, decline.comment.as_deref());
+    match store.decline_emergency(run, asked, now).await? {
+        Confirmed::Forbidden { .. } if actor.has(Role::Operator) => cancel(store, actor, run, now).await,
+        said => answer_to(said, store, run, now).await,
+    }
+}
+
+/// What an emergency is after somebody spoke.
+async fn answer_to(
+    said: Confirmed,
+    store: &Store,
+    run: RunId,
+    now: Timestamp,
+) -> Result<view::Run, CommandError> {
+    match said {
+        Confirmed::Started | Confirmed::Declined => shown(store, run, now).await,
         Confirmed::Before { by } => Err(CommandError::Invalid {
             why: format!("{by} has let this run go already"),
         }),

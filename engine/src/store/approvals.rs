@@ -286,12 +286,41 @@ impl Close {
     }
 }
 
+/// The end of an approval.
+#[derive(Debug, Clone)]
+pub(super) struct Closing {
+    pub how: Close,
+    /// Why, for people; without one, what its attempt said stays.
+    pub why: Option<String>,
+    /// What the ledger keeps of it.
+    pub entry: Option<Entry>,
+}
+
+impl Closing {
+    /// Its time is over.
+    pub(super) fn expiry(run: &LockedRun, held: &Held) -> Self {
+        Self {
+            how: Close::Expired,
+            why: Some("the approval expired".to_owned()),
+            entry: Some(held.expiry(run)),
+        }
+    }
+
+    /// A newer run has been at its gate.
+    pub(super) fn by_newer_run() -> Self {
+        Self {
+            how: Close::Superseded,
+            why: Some("a newer run reached the same gate (superseded)".to_owned()),
+            entry: None,
+        }
+    }
+}
+
 /// Closes an open approval and moves its task run; writes the run. `Ok(false)`: it was no longer open, or a decision came too late.
-/// `entry`: what the ledger keeps of it.
 pub(super) async fn close(
     (mut run, held): (LockedRun, &Held),
     conn: &mut PgConnection,
-    (how, entry): (Close, Option<Entry>),
+    Closing { how, why, entry }: Closing,
     now: Timestamp,
 ) -> Result<bool> {
     let decided = matches!(how, Close::Approved | Close::Declined);
@@ -311,7 +340,11 @@ pub(super) async fn close(
     if how == Close::Approved {
         run.opened_by(held.idx, held.id);
     }
-    let details = Details::from([(held.idx, json!({ "approval": held.id }))]);
+    let mut detail = json!({ "approval": held.id });
+    if let Some(why) = why {
+        detail["message"] = json!(why);
+    }
+    let details = Details::from([(held.idx, detail)]);
     run.advance(conn, &[(held.idx, how.outcome(held.fails))], (&details, now))
         .await?;
     run.write(conn, now).await?;

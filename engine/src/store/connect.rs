@@ -15,11 +15,14 @@ use crate::clock;
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// `DATABASE_URL` cannot be read.
-    #[error("DATABASE_URL is not a PostgreSQL address like postgres://user@host/name")]
-    Address(#[source] sqlx::Error),
+    #[error("DATABASE_URL is not a PostgreSQL address like postgres://user@host/name: {}", told(.0))]
+    Address(sqlx::Error),
+    /// Who answers there says no: the role, the password, the database.
+    #[error("PostgreSQL does not let us in: {}", told(.0))]
+    Refused(sqlx::Error),
     /// Nobody answers there.
-    #[error("PostgreSQL does not answer")]
-    Unreachable(#[source] sqlx::Error),
+    #[error("PostgreSQL does not answer: {}", told(.0))]
+    Unreachable(sqlx::Error),
     /// Whoever answers there passes on what is asked, but not what a session asks for itself.
     #[error("DATABASE_URL leads to a pooler that drops the settings of a session, as PgBouncer does")]
     Pooled,
@@ -31,7 +34,18 @@ impl ConnectError {
         if refused.is_some_and(|message| message.contains("startup parameter")) {
             return Self::Pooled;
         }
-        Self::Unreachable(error)
+        match error {
+            sqlx::Error::Database(_) => Self::Refused(error),
+            error => Self::Unreachable(error),
+        }
+    }
+}
+
+/// An error in words. sqlx repeats in each what its cause says, and what PostgreSQL says with the line of PostgreSQL's own source.
+pub(super) fn told(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(said) => said.message().to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -27,14 +27,20 @@ pub const MARK: &str = "mark";
 /// The last line of an attempt whose worker was lost.
 pub const LOST: &str = "the worker was lost";
 /// Kinds of ledger entries that only the engine writes start like this.
-const RESERVED: [&str; 7] = [
+const RESERVED: [&str; 13] = [
     "alias_",
     "approval_",
+    "db_",
     "emergency_",
+    "flow_",
     "freeze_",
     "model_",
+    "person_",
     "pool_",
+    "roles_",
     "rollback_",
+    "secret_",
+    "token_",
 ];
 /// Bytes of a name.
 const NAME_CAP: usize = 255;

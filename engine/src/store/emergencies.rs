@@ -1,7 +1,7 @@
 //! The lane for emergencies: a run that goes before everything else, once a second person has said yes.
 //!
-//! It is made `queued` and takes no place; the yes starts it whatever else runs. Its task runs are first in every queue and in the line
-//! for every pool, and its guarded tasks pass freeze windows. All of it is kept in the ledger.
+//! It is made `queued` and takes no place; the yes starts it whatever else runs, and a no of the same people ends it. Its task runs are
+//! first in every queue and in the line for every pool, and its guarded tasks pass freeze windows. All of it is kept in the ledger.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -10,18 +10,22 @@ use sqlx::PgConnection;
 use super::bell::{self, Rings};
 use super::freezes::note;
 use super::locked::LockedRun;
-use super::{Result, Store, pg};
+use super::votes::declined_by;
+use super::{Result, Store, clean_text, pg};
 use crate::command::{Actor, Role};
 use crate::id::RunId;
+use crate::state::Reason;
 use crate::state::run::RunState;
 use crate::view::Emergency;
 
-/// What became of a second person's yes.
+/// What became of a second person's yes or no.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confirmed {
     /// The run goes.
     Started,
-    /// It was said before.
+    /// The run is stopped.
+    Declined,
+    /// A yes was said before.
     Before { by: String },
     /// This actor may not.
     Forbidden { why: String },
@@ -40,6 +44,32 @@ impl Store {
             Box::pin(async move { confirm(&store, conn, (run, &actor), now).await })
         })
         .await
+    }
+
+    /// Stops an emergency that waits, as a second person. Who may let it go may refuse it.
+    pub async fn decline_emergency(
+        &self,
+        run: RunId,
+        (actor, comment): (&Actor, Option<&str>),
+        now: Timestamp,
+    ) -> Result<Confirmed> {
+        let (store, actor, comment) = (self.clone(), actor.clone(), comment.map(str::to_owned));
+        self.transact(move |conn| {
+            let (store, actor, comment) = (store.clone(), actor.clone(), comment.clone());
+            Box::pin(async move { decline(&store, conn, (run, &actor, comment), now).await })
+        })
+        .await
+    }
+
+    /// Who refused an emergency, and why, in words; `None`: nobody did.
+    pub(super) async fn refusal_of_emergency(&self, run: RunId) -> Result<Option<String>> {
+        let row: Option<(String, Option<String>)> = sqlx::query_as(
+            "select actor, body::jsonb ->> 'comment' from ledger where run = $1 and kind = 'emergency_declined'",
+        )
+        .bind(run.0)
+        .fetch_optional(self.pool())
+        .await?;
+        Ok(row.map(|(actor, comment)| declined_by(&actor, comment.as_deref())))
     }
 
     /// The emergency that a run is; `None`: it is none.
@@ -96,27 +126,10 @@ async fn confirm(
     (id, actor): (RunId, &Actor),
     now: Timestamp,
 ) -> Result<Confirmed> {
-    let Some(mut run) = LockedRun::lock(store, conn, id).await? else {
-        return Ok(Confirmed::None);
+    let (mut run, reason) = match waiting(store, conn, (id, actor)).await? {
+        Ok(waiting) => waiting,
+        Err(standing) => return Ok(standing),
     };
-    let row: Option<(String, Option<String>)> =
-        sqlx::query_as("select reason, confirmed_by from emergency where run = $1 for update")
-            .bind(id.0)
-            .fetch_optional(&mut *conn)
-            .await?;
-    let Some((reason, before)) = row else {
-        return Ok(Confirmed::None);
-    };
-    if let Some(by) = before {
-        return Ok(Confirmed::Before { by });
-    }
-    if run.view.state != RunState::Queued {
-        let state = run.view.state.as_str().to_owned();
-        return Ok(Confirmed::Over { state });
-    }
-    if let Some(why) = objection(conn, (id, actor)).await? {
-        return Ok(Confirmed::Forbidden { why });
-    }
     sqlx::query("update emergency set confirmed_by = $2, confirmed_at = $3 where run = $1")
         .bind(id.0)
         .bind(&actor.name)
@@ -130,6 +143,57 @@ async fn confirm(
     note(conn, ("emergency_confirmed", Some(id), body), (&actor.name, now)).await?;
     bell::note(Rings::WORKERS | Rings::CHANGED);
     Ok(Confirmed::Started)
+}
+
+async fn decline(
+    store: &Store,
+    conn: &mut PgConnection,
+    (id, actor, comment): (RunId, &Actor, Option<String>),
+    now: Timestamp,
+) -> Result<Confirmed> {
+    let (mut run, reason) = match waiting(store, conn, (id, actor)).await? {
+        Ok(waiting) => waiting,
+        Err(standing) => return Ok(standing),
+    };
+    let comment = comment
+        .map(clean_text)
+        .filter(|comment| !comment.trim().is_empty());
+    let body = json!({ "reason": reason, "comment": comment });
+    run.load_all(conn).await?;
+    run.cancel(Reason::Declined, now)?;
+    run.write(conn, now).await?;
+    note(conn, ("emergency_declined", Some(id), body), (&actor.name, now)).await?;
+    Ok(Confirmed::Declined)
+}
+
+/// Locks an emergency that waits for this actor; answers why it was declared. `Err`: there is nothing for them to say.
+async fn waiting(
+    store: &Store,
+    conn: &mut PgConnection,
+    (id, actor): (RunId, &Actor),
+) -> Result<std::result::Result<(LockedRun, String), Confirmed>> {
+    let Some(run) = LockedRun::lock(store, conn, id).await? else {
+        return Ok(Err(Confirmed::None));
+    };
+    let row: Option<(String, Option<String>)> =
+        sqlx::query_as("select reason, confirmed_by from emergency where run = $1 for update")
+            .bind(id.0)
+            .fetch_optional(&mut *conn)
+            .await?;
+    let Some((reason, before)) = row else {
+        return Ok(Err(Confirmed::None));
+    };
+    if let Some(by) = before {
+        return Ok(Err(Confirmed::Before { by }));
+    }
+    if run.view.state != RunState::Queued {
+        let state = run.view.state.as_str().to_owned();
+        return Ok(Err(Confirmed::Over { state }));
+    }
+    if let Some(why) = objection(conn, (id, actor)).await? {
+        return Ok(Err(Confirmed::Forbidden { why }));
+    }
+    Ok(Ok((run, reason)))
 }
 
 /// Why an actor is no second person.
@@ -147,5 +211,5 @@ async fn objection(conn: &mut PgConnection, (run, actor): (RunId, &Actor)) -> Re
         .bind(name)
         .fetch_one(conn)
         .await?;
-    Ok(own.then(|| format!("{name} asked for this run, so somebody else must let it go")))
+    Ok(own.then(|| format!("{name} asked for this run, so somebody else must decide on it")))
 }

@@ -1,10 +1,12 @@
 //! Flows and their immutable versions.
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
 use super::bell::{self, Rings};
+use super::ledger::{self, Entry};
 use super::{Result, Store, StoreError, pg};
 use crate::graph::Flow;
 use crate::id::VersionHash;
@@ -54,22 +56,26 @@ impl Store {
         let store = self.clone();
         self.transact(move |conn| {
             let (store, version) = (store.clone(), version.clone());
-            Box::pin(async move { apply(&store, conn, (&version, &[]), now).await })
+            Box::pin(async move {
+                let applied = apply(&store, conn, (&version, &[]), now).await?;
+                note_applied(conn, &[(&version, applied)], now).await?;
+                Ok(applied)
+            })
         })
         .await
     }
 
-    /// Makes versions current, all or none; with `prune` all other flows are removed, with their schedules.
+    /// Makes versions current, all or none; in the name of whom `prune` names all other flows are removed, with their schedules.
     pub async fn apply_versions(
         &self,
         versions: Vec<NewVersion>,
-        prune: bool,
+        prune: Option<&str>,
         now: Timestamp,
     ) -> Result<Vec<FlowChange>> {
-        let store = self.clone();
+        let (store, prune) = (self.clone(), prune.map(str::to_owned));
         self.transact(move |conn| {
-            let (store, versions) = (store.clone(), versions.clone());
-            Box::pin(async move { apply_all(&store, conn, (&versions, prune), now).await })
+            let (store, versions, prune) = (store.clone(), versions.clone(), prune.clone());
+            Box::pin(async move { apply_all(&store, conn, (&versions, prune.as_deref()), now).await })
         })
         .await
     }
@@ -78,7 +84,7 @@ impl Store {
 async fn apply_all(
     store: &Store,
     conn: &mut PgConnection,
-    (versions, prune): (&[NewVersion], bool),
+    (versions, prune): (&[NewVersion], Option<&str>),
     now: Timestamp,
 ) -> Result<Vec<FlowChange>> {
     let names: Vec<String> = versions.iter().map(|new| new.flow.name.to_string()).collect();
@@ -88,16 +94,24 @@ async fn apply_all(
         .execute(&mut *conn)
         .await?;
     let mut changes = Vec::new();
+    let mut done = Vec::new();
     for new in versions {
         let applied = apply(store, conn, (new, &names), now).await?;
+        done.push((new, applied));
         changes.push(FlowChange {
             flow: new.flow.name.to_string(),
             version: Some(new.hash.0.clone()),
             change: applied.as_str().to_owned(),
         });
     }
-    if prune {
-        let removed = remove_but(store, conn, &names, now).await?;
+    let removed = match prune {
+        Some(_) => remove_but(store, conn, &names, now).await?,
+        None => Vec::new(),
+    };
+    // Last of all: whoever appends holds the ledger's head until the end.
+    note_applied(conn, &done, now).await?;
+    if let Some(actor) = prune {
+        note_removed(conn, (&removed, actor), now).await?;
         changes.extend(removed.into_iter().map(|flow| FlowChange {
             flow,
             version: None,
@@ -105,6 +119,49 @@ async fn apply_all(
         }));
     }
     Ok(changes)
+}
+
+/// Keeps in the ledger which versions were made current, by whom. What was current already is no news.
+async fn note_applied(
+    conn: &mut PgConnection,
+    done: &[(&NewVersion, Applied)],
+    now: Timestamp,
+) -> Result<()> {
+    for (new, _) in done.iter().filter(|(_, applied)| *applied != Applied::Unchanged) {
+        let number: i64 = sqlx::query_scalar("select number from flow_version where hash = $1")
+            .bind(&new.hash.0)
+            .fetch_one(&mut *conn)
+            .await?;
+        let body = json!({ "flow": new.flow.name, "version": new.hash, "number": number });
+        note(conn, ("flow_applied", body), (&new.actor, now)).await?;
+    }
+    Ok(())
+}
+
+async fn note_removed(
+    conn: &mut PgConnection,
+    (flows, actor): (&[String], &str),
+    now: Timestamp,
+) -> Result<()> {
+    for flow in flows {
+        note(conn, ("flow_removed", json!({ "flow": flow })), (actor, now)).await?;
+    }
+    Ok(())
+}
+
+async fn note(
+    conn: &mut PgConnection,
+    (kind, body): (&str, Value),
+    (actor, now): (&str, Timestamp),
+) -> Result<()> {
+    let entry = Entry {
+        kind: kind.to_owned(),
+        actor: actor.to_owned(),
+        run: None,
+        body,
+    };
+    ledger::append(conn, entry, now).await?;
+    Ok(())
 }
 
 async fn remove_but(
@@ -145,7 +202,7 @@ async fn remove_but(
     Ok(gone)
 }
 
-/// Makes one version current; `beside`: the names of the flows that are applied with it.
+/// Makes one version current; `beside`: the names of the flows that are applied with it. What the ledger keeps of it is the caller's.
 pub(super) async fn apply(
     store: &Store,
     conn: &mut PgConnection,

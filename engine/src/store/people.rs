@@ -127,6 +127,12 @@ impl Store {
         rows.iter().map(person_view).collect()
     }
 
+    /// Whether the schema has people by now.
+    pub(crate) async fn knows_people(&self) -> Result<bool> {
+        let known = sqlx::query_scalar("select to_regclass('person') is not null");
+        Ok(known.fetch_one(self.pool()).await?)
+    }
+
     /// Who an account of the operating system acts as: the person that claims it, else `os:NAME`.
     pub async fn actor_of_account(&self, account: &str) -> Result<Actor> {
         let row = sqlx::query("select name, roles from person where os_user = $1 and disabled_at is null")

@@ -5,10 +5,13 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use jiff_sqlx::ToSqlx;
+use serde_json::json;
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::{Result, Store, day_of, pg};
+use super::{Result, Store, day_of, ledger, people, pg};
+use crate::command::Actor;
+use crate::duration;
 use crate::id::RunId;
 
 /// Days ahead for which partitions are kept.
@@ -74,6 +77,21 @@ impl Store {
         // The session's settings and its lock end with the session, also when it was given up: the next try must not find the lock held.
         sqlx::Connection::close(conn).await?;
         dropped
+    }
+
+    /// Drops what is older than `keep` because somebody asked for it; the ledger keeps who, and how many partitions went. Their going is
+    /// no transaction, so a process that dies in between leaves no entry. Answers partitions and rows.
+    pub async fn prune(&self, actor: &Actor, keep: Duration, now: Timestamp) -> Result<(usize, usize)> {
+        let dropped = self.drop_old_partitions(keep, now).await?;
+        let swept = self.sweep(now).await?;
+        let body = json!({ "keep": duration::format(keep), "dropped": dropped });
+        let entry = people::act("db_pruned", actor, body);
+        self.transact(move |conn| {
+            let entry = entry.clone();
+            Box::pin(async move { ledger::append(conn, entry, now).await.map(drop) })
+        })
+        .await?;
+        Ok((dropped, swept))
     }
 
     /// Forgets answers to idempotency keys and schedulers that are long gone. Answers how many rows.

@@ -5,7 +5,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::approvals::{self, Close};
+use super::approvals::{self, Close, Closing};
 use super::notices::{self, Telling};
 use super::{Result, Store, pg};
 use crate::graph::Moment;
@@ -106,8 +106,11 @@ impl Store {
                 let Some((run, held)) = approvals::lock(&store, conn, id).await? else {
                     return Ok(false);
                 };
-                let entry = (how == Close::Expired).then(|| held.expiry(&run));
-                approvals::close((run, &held), conn, (how, entry), now).await
+                let closing = match how {
+                    Close::Expired => Closing::expiry(&run, &held),
+                    _ => Closing::by_newer_run(),
+                };
+                approvals::close((run, &held), conn, closing, now).await
             })
         })
         .await

@@ -5,7 +5,7 @@ use serde_json::json;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use super::approvals::{self, Close, Held};
+use super::approvals::{self, Close, Closing, Held};
 use super::bell::{self, Rings};
 use super::ledger::Entry;
 use super::locked::LockedRun;
@@ -95,8 +95,8 @@ async fn vote(
         }
     }
     if held.late {
-        let entry = held.expiry(&run);
-        approvals::close((run, &held), conn, (Close::Expired, Some(entry)), now).await?;
+        let closing = Closing::expiry(&run, &held);
+        approvals::close((run, &held), conn, closing, now).await?;
         return Ok(late);
     }
     if decision.evidence != held.digest {
@@ -106,8 +106,13 @@ async fn vote(
     let Some(how) = outcome(conn, &held).await? else {
         return Ok(Ruling::Counted);
     };
-    let entry = entry(conn, actor, (&run, &held, how)).await?;
-    if approvals::close((run, &held), conn, (how, Some(entry)), now).await? {
+    let no = (how == Close::Declined).then_some(decision.comment.as_deref());
+    let closing = Closing {
+        how,
+        why: no.map(|comment| declined_by(&actor.name, comment)),
+        entry: Some(entry(conn, actor, (&run, &held, how)).await?),
+    };
+    if approvals::close((run, &held), conn, closing, now).await? {
         Ok(Ruling::Counted)
     } else {
         Err(StoreError::Stale)
@@ -146,6 +151,14 @@ fn is_asked(actor: &Actor, held: &Held) -> bool {
         Some(("user", name)) => actor.name == name,
         _ => false,
     })
+}
+
+/// A no in words.
+pub(super) fn declined_by(name: &str, comment: Option<&str>) -> String {
+    match comment.map(str::trim).filter(|comment| !comment.is_empty()) {
+        Some(comment) => format!("declined by {name}: {}", clean_text(comment.to_owned())),
+        None => format!("declined by {name}"),
+    }
 }
 
 async fn said_before(

@@ -190,6 +190,17 @@ impl TaskRun {
         Some(format!("{ended} of {all} items ended{wrong}"))
     }
 
+    /// What it said without what the rules of its gate say, for where those stand beside it.
+    pub fn beyond_rules(&self) -> Option<String> {
+        let rules = self.gate.iter().flat_map(|gate| &gate.rules);
+        let rest = rules.fold(self.message.clone()?, |rest, rule| {
+            rest.replacen(&rule.judgement.why, "", 1)
+        });
+        let parts = rest.split("; ").filter(|part| !part.trim().is_empty());
+        let rest = parts.collect::<Vec<_>>().join("; ");
+        (!rest.is_empty()).then_some(rest)
+    }
+
     /// How long it has worked: from its first attempt to its end, or to now, without what it waited. `None` before it begins.
     pub fn took(&self, now: Timestamp) -> Option<SignedDuration> {
         let whole = self.finished_at.unwrap_or(now).duration_since(self.started_at?);

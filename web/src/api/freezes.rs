@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use jiff::Timestamp;
 use serde::Deserialize;
+use tidegate_engine::command::Decline;
 use tidegate_engine::store::freezes::NewFreeze;
 use tidegate_engine::view::{Freeze, Page, Run};
 use tidegate_engine::{clock, command};
@@ -34,6 +35,14 @@ pub fn routes() -> Vec<Route> {
             confirm,
         )
         .for_approvers()
+        .answering(&[200, 404, 409, 422]),
+        Route::post(
+            "/api/v1/runs/{id}/decline",
+            "Stops an emergency that waits: as a second person, or as an operator",
+            decline,
+        )
+        // Approvers and operators; which of them somebody is, the verb looks at.
+        .for_viewers()
         .answering(&[200, 404, 409, 422]),
     ]
 }
@@ -94,5 +103,21 @@ async fn confirm(
     Path(id): Path<String>,
 ) -> Result<Body<Run>, Problem> {
     let run = command::confirm(&app.store, &visitor.actor, run_id(&id)?, clock::now()).await?;
+    Ok(Body(run))
+}
+
+async fn decline(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Body<Run>, Problem> {
+    let decline: Decline = if body.is_empty() {
+        Decline::default()
+    } else {
+        read_json(&body)?
+    };
+    let asked = (run_id(&id)?, decline);
+    let run = command::decline(&app.store, &visitor.actor, asked, clock::now()).await?;
     Ok(Body(run))
 }

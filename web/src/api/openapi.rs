@@ -109,6 +109,7 @@ fn body(entry: &Route) -> Option<Value> {
         ("POST", "/api/v1/flows") => "Submission",
         ("POST", "/api/v1/tokens") => "TokenRequest",
         ("POST", "/api/v1/approvals/{id}/decision") => "Decision",
+        ("POST", "/api/v1/runs/{id}/decline") => "Decline",
         ("POST", "/api/v1/pools/{name}") => "PoolSize",
         ("POST", "/api/v1/freezes") => "NewFreeze",
         ("POST", "/api/v1/flows/{flow}/backfill") => "Backfill",
@@ -228,6 +229,11 @@ fn schemas_of_decisions() -> Value {
                 "to": {"type": ["integer", "null"], "description": "The version to go back to; else the one before"},
                 "reason": {"type": "string", "minLength": 1, "maxLength": 1000},
             },
+        },
+        "Decline": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {"comment": {"type": ["string", "null"], "description": "Why; kept in the ledger"}},
         },
         "Decision": {
             "type": "object",

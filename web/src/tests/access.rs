@@ -43,6 +43,7 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/runs/{id}/flow", VIEWERS),
     ("GET", "/api/v1/runs/{id}/why", VIEWERS),
     ("POST", "/api/v1/runs/{id}/confirm", APPROVERS),
+    ("POST", "/api/v1/runs/{id}/decline", "otto anna ada"),
     ("POST", "/api/v1/runs/{id}/cancel", OPERATORS),
     ("GET", "/api/v1/runs/{id}/tasks/{task}/items", VIEWERS),
     ("GET", "/api/v1/runs/{id}/tasks/{task}/approval", VIEWERS),

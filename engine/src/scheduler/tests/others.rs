@@ -257,7 +257,10 @@ async fn a_flow_that_was_removed_finishes_what_runs_and_fires_no_more() {
     let site = Site::with(flow("f", "* * * * *"), "2026-06-01T00:00:00Z").await;
     assert_eq!(site.fire("2026-06-01T00:01:00Z").await.runs, 1);
     let now = at("2026-06-01T00:01:30Z");
-    site.store.apply_versions(Vec::new(), true, now).await.unwrap();
+    site.store
+        .apply_versions(Vec::new(), Some("anna"), now)
+        .await
+        .unwrap();
     assert_eq!(site.fire("2026-06-01T00:02:00Z").await.runs, 0);
     assert!(
         site.store

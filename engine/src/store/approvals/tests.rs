@@ -107,6 +107,7 @@ impl Court {
         let report = Report {
             gate: Some(Box::new(asks)),
             cached: None,
+            message: Some("0.9 is within 0.1 of 0.9: a person decides".to_owned()),
             ..report(claim, Outcome::Asked)
         };
         let done = self
@@ -158,6 +159,12 @@ impl Court {
         let run = RunId(run);
         let tasks = self.bench.task_states(run).await.join(", ");
         format!("{}: {tasks}", self.bench.state(run).await.as_str())
+    }
+
+    /// What is said of the gated task: on the pages, in `show` and `why`, in letters.
+    async fn said(&self, run: Uuid) -> String {
+        let run = self.bench.store.run(RunId(run), self.bench.now).await;
+        run.unwrap().unwrap().tasks[0].message.clone().unwrap_or_default()
     }
 
     async fn ledger(&self, kind: &str) -> Vec<Value> {
@@ -250,6 +257,7 @@ async fn a_yes_opens_the_gate_and_a_no_closes_it_with_a_ledger_entry_each() {
         court.states(asked.run).await,
         "rejected: rejected declined, skipped upstream_rejected"
     );
+    assert_eq!(court.said(asked.run).await, "declined by ben");
     let told = court.ledger("approval_decided").await;
     let told: Vec<_> = told
         .iter()
@@ -727,6 +735,7 @@ async fn what_comes_too_late_is_refused_even_before_a_sweep_has_seen_it() {
         court.states(asked.run).await,
         "rejected: rejected expired, skipped upstream_rejected"
     );
+    assert_eq!(court.said(asked.run).await, "the approval expired");
     assert_eq!(court.approval(asked.id).await.votes, []);
 
     court.spec.on_expire = OnExpire::Fail;
@@ -766,6 +775,11 @@ async fn a_newer_run_at_the_same_gate_closes_the_older_approval_and_no_other() {
         court.states(older.run).await,
         "rejected: rejected superseded, skipped upstream_rejected"
     );
+    assert_eq!(
+        court.said(older.run).await,
+        "a newer run reached the same gate (superseded)"
+    );
+    assert!(court.said(newer.run).await.ends_with("a person decides"));
     assert_eq!(court.approval(newer.id).await.state, "open");
     let late = court
         .decide(&approver("anna"), older.id, yes(&older.digest))

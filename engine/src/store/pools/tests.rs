@@ -401,6 +401,15 @@ async fn an_emergency_waits_for_a_second_person_and_then_goes_before_everything_
     assert!(matches!(own, Err(CommandError::Forbidden { why }) if why.contains("somebody else")));
     let nobody = command::confirm(&bench.store, &person("otto", Role::Approver), urgent, bench.now).await;
     assert!(matches!(nobody, Err(CommandError::Forbidden { .. })));
+    let decline = |actor: crate::command::Actor| {
+        let asked = (urgent, command::Decline::default());
+        let store = bench.store.clone();
+        async move { command::decline(&store, &actor, asked, bench.now).await }
+    };
+    for (who, role) in [("vera", Role::Viewer), ("otto", Role::Approver)] {
+        let no = decline(person(who, role)).await;
+        assert!(matches!(no, Err(CommandError::Forbidden { .. })), "{who}");
+    }
     let ben = person("ben", Role::Approver);
     let going = command::confirm(&bench.store, &ben, urgent, bench.now)
         .await

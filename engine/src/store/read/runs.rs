@@ -104,16 +104,18 @@ impl Store {
         }
     }
 
-    /// The run that people mean by what they type: as [`Store::find_run`], or `last`.
+    /// The run that people mean by what they type: as [`Store::find_run`], or `last`, the newest that somebody or a schedule asked
+    /// for. What other runs bring along, within them or behind them, nobody has in mind.
     pub async fn run_called(&self, text: &str, now: Timestamp) -> Result<Run> {
         let missing = |name: &str| StoreError::NotFound {
             what: "run",
             name: name.to_owned(),
         };
         let id = if text == "last" {
-            let newest: Option<Uuid> = sqlx::query_scalar("select id from run order by id desc limit 1")
-                .fetch_optional(self.pool())
-                .await?;
+            let newest: Option<Uuid> =
+                sqlx::query_scalar("select id from run where trigger <> 'flow' order by id desc limit 1")
+                    .fetch_optional(self.pool())
+                    .await?;
             RunId(newest.ok_or_else(|| missing(text))?)
         } else {
             self.find_run(text).await?

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use self::line::{line_of_runs, places_in_line, silences};
-use self::sentence::{Reason, of_approval, of_backoff, of_blocked, of_items, of_sub_run, second, stated};
+use self::sentence::{
+    Reason, of_approval, of_backoff, of_blocked, of_cause, of_items, of_sub_run, second, stated,
+};
 use super::super::{Result, Store};
 use super::short_id;
 use crate::clock;
@@ -52,6 +54,8 @@ struct Facts {
     ahead: BTreeMap<TaskIdx, i64>,
     approvals: BTreeMap<String, Approval>,
     emergency: Option<Emergency>,
+    /// Who refused it, in words.
+    refusal: Option<String>,
     /// What the runs wait for that task runs wait for.
     sub_runs: BTreeMap<TaskIdx, (SubRun, Why)>,
     /// Seconds since the worker of a running task run was heard of.
@@ -72,9 +76,14 @@ impl Facts {
             flow: store.flow_of(&mut conn, id).await?,
             ..Self::default()
         };
-        if run.summary.state == "queued" {
+        if run.summary.finished_at.is_none() {
             facts.emergency = store.emergency(id).await?;
+        }
+        if run.summary.state == "queued" {
             (facts.moving, facts.before) = line_of_runs(&mut conn, run).await?;
+        }
+        if run.summary.reason.as_deref() == Some("declined") {
+            facts.refusal = store.refusal_of_emergency(id).await?;
         }
         if has("ready") {
             facts.ahead = places_in_line(&mut conn, id).await?;
@@ -124,11 +133,17 @@ impl Facts {
         match summary.state.as_str() {
             "queued" => Some(self.of_emergency(run).unwrap_or_else(|| self.of_queued())),
             "cancelling" => Some("it was told to stop; it is over when its last attempt is".to_owned()),
-            "succeeded" | "failed" | "rejected" | "cancelled" => Some(format!(
-                "it is over: {}",
-                stated(&summary.state, summary.reason.as_deref())
-            )),
+            "succeeded" | "failed" | "rejected" | "cancelled" => Some(self.of_ended(run)),
             _ => None,
+        }
+    }
+
+    fn of_ended(&self, run: &Run) -> String {
+        let summary = &run.summary;
+        let ended = stated(&summary.state, summary.reason.as_deref());
+        match self.refusal.clone().or_else(|| of_cause(run)) {
+            Some(cause) => format!("it is over: {ended}; {cause}"),
+            None => format!("it is over: {ended}"),
         }
     }
 

@@ -196,7 +196,7 @@ async fn what_a_plugin_says_is_there_when_its_task_run_has_ended() {
             assert!(said.iter().any(|(_, text)| text == "printed"), "{said:?}");
         }
         let counts: (i64, i64, i64) = sqlx::query_as(
-            "select (select count(*) from metric), (select count(*) from artifact), (select count(*) from ledger)",
+            "select (select count(*) from metric), (select count(*) from artifact), (select count(*) from ledger where run is not null)",
         )
         .fetch_one(site.store.pool())
         .await

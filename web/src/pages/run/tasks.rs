@@ -146,7 +146,7 @@ impl TaskRow {
             span: ends.map_or_else(Drawn::default, |ends| {
                 span::draw(window, ends, (&task.state, &waits))
             }),
-            message: task.message.clone(),
+            message: task.beyond_rules(),
             progress: task.progress.as_ref().and_then(percent_done),
             worker: task.worker.clone(),
             due: task.due_at.as_ref().map(|at| frame.moment(at)),

@@ -100,6 +100,19 @@ pub(super) fn of_approval(run: &Run, task: &TaskRun, approval: &Approval) -> Rea
     ("approval", sentence, Some(approval.expires_at))
 }
 
+/// What the first task run said that ended as its run did, where it said something.
+pub(super) fn of_cause(run: &Run) -> Option<String> {
+    let state = run.summary.state.as_str();
+    if !matches!(state, "failed" | "rejected") {
+        return None;
+    }
+    let mut ended = run.tasks.iter().filter(|task| task.state == state);
+    ended.find_map(|task| {
+        let said = task.message.as_ref()?.lines().next()?;
+        Some(format!("{}: {said}", task.name))
+    })
+}
+
 pub(super) fn stated(state: &str, reason: Option<&str>) -> String {
     reason.map_or_else(
         || state.to_owned(),
