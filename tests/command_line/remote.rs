@@ -243,6 +243,48 @@ async fn decisions_go_through_a_server_and_what_it_refuses_is_6_with_its_sentenc
     assert_eq!(anna.run(&["ledger", "verify"]).code(), 0);
 }
 
+/// Verbs that only show something.
+const LISTS: [&[&str]; 13] = [
+    &["runs"],
+    &["show", "last"],
+    &["why", "last"],
+    &["logs", "last"],
+    &["approvals", "--all"],
+    &["models"],
+    &["gate", "test", "by-the-rules/release", "--set", "above=0.3"],
+    &["pool", "list"],
+    &["freeze", "list", "--all"],
+    &["schedule", "list"],
+    &[
+        "schedule",
+        "next",
+        "ask-a-person",
+        "--after",
+        "2026-03-27T12:00:00Z",
+    ],
+    &["ledger", "verify"],
+    &["token", "list"],
+];
+
+#[tokio::test]
+async fn a_gate_is_tried_through_a_server_and_refused_in_the_same_words() {
+    let far = Far::new().await;
+    far.served.apply("by-the-rules");
+    let vera = far.client("vera", "viewer").await;
+    let another_gate = |gate, set| vera.run(&["gate", "test", gate, "--set", set]);
+    refused(
+        &another_gate("by-the-rules/relaese", "above=1"),
+        6,
+        &["did you mean `release`?"],
+    );
+    refused(
+        &another_gate("by-the-rules/release", "abov=1"),
+        2,
+        &["above=0.36"],
+    );
+    assert_eq!(another_gate("by-the-rules/release", "above=0.36").code(), 0);
+}
+
 #[tokio::test]
 async fn a_client_shows_what_is_shown_beside_the_database() {
     let far = Far::new().await;
@@ -269,27 +311,7 @@ async fn a_client_shows_what_is_shown_beside_the_database() {
             .stdout
             .contains("had already")
     );
-    for words in [
-        &["runs"][..],
-        &["show", "last"],
-        &["why", "last"],
-        &["logs", "last"],
-        &["approvals", "--all"],
-        &["models"],
-        &["gate", "test", "by-the-rules/release", "--set", "above=0.3"],
-        &["pool", "list"],
-        &["freeze", "list", "--all"],
-        &["schedule", "list"],
-        &[
-            "schedule",
-            "next",
-            "ask-a-person",
-            "--after",
-            "2026-03-27T12:00:00Z",
-        ],
-        &["ledger", "verify"],
-        &["token", "list"],
-    ] {
+    for words in LISTS {
         let shown = |tidegate: &Tidegate| tidegate.run(&[words, &["-o", "json"]].concat());
         let (far_off, here) = (shown(&ada), shown(&far.served));
         assert_eq!(
@@ -314,17 +336,6 @@ async fn a_client_shows_what_is_shown_beside_the_database() {
         &["did you mean `hello`?"],
     );
     refused(&ada.run(&["models", "history", "x"]), 6, &["no model `x`"]);
-    let another_gate = |gate, set| ada.run(&["gate", "test", gate, "--set", set]);
-    refused(
-        &another_gate("by-the-rules/relaese", "above=1"),
-        6,
-        &["did you mean `release`?"],
-    );
-    refused(
-        &another_gate("by-the-rules/release", "abov=1"),
-        2,
-        &["above=0.36"],
-    );
     let window = json(&ada.run(&["freeze", "list", "-o", "json"]));
     let window = window["items"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(ada.run(&["freeze", "end", &window]).code(), 0);
