@@ -72,7 +72,10 @@ fn dev_applies_what_changes_and_holds_its_home_alone() {
     add("inner", "uses = \"approval\"");
     dev.wait_for_line("flow outer is new", SOON);
     // What is outside of a file may come any time: a pool, for one.
-    add("pooled", "uses = \"approval\"\npool = \"desk\"");
+    add(
+        "pooled",
+        "uses = \"command\"\nwith = { argv = [\"true\"] }\npool = \"desk\"",
+    );
     dev.wait_for_line("tidegate pool set desk 1", SOON);
     assert_eq!(tidegate.run(&["pool", "set", "desk", "1"]).code(), 0);
     dev.wait_for_line("flow pooled is new", SOON);
@@ -93,7 +96,8 @@ fn dev_says_what_it_could_not_apply_and_that_traces_go_nowhere() {
     let folder = tidegate.home().join("flows");
     std::fs::create_dir(&folder).unwrap();
     let write = |name: &str, more: &str| {
-        let text = format!("[flow]\nname = \"{name}\"\n\n[tasks.a]\nuses = \"approval\"\n{more}");
+        let task = "[tasks.a]\nuses = \"command\"\nwith = { argv = [\"true\"] }";
+        let text = format!("[flow]\nname = \"{name}\"\n\n{task}\n{more}");
         std::fs::write(folder.join(format!("{name}.toml")), text).unwrap();
     };
     write("one", "pool = \"desk\"\n");
