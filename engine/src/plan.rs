@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use crate::graph::{Graph, OnWorkerLost};
 use crate::id::TaskIdx;
 use crate::state::Reason;
-use crate::state::run::{Ends, RunEvent, RunState};
+use crate::state::run::{End, Ends, RunEvent, RunState};
 use crate::state::task_run::{TaskEvent, TaskState};
 use maps::Open;
 
@@ -364,6 +364,8 @@ impl<'a> Planner<'a> {
     fn settle(mut self) -> Result<Plan, PlanError> {
         if self.run.open == 0 && !self.run.state.is_terminal() {
             let end = self.run.seen.end();
+            // A stop that came too late to stop anything is no reason.
+            self.run.reason = self.run.reason.filter(|_| end != End::Succeeded);
             self.run_event(RunEvent::Finished(end))?;
         } else if self.run.state == RunState::Running && self.run.active == 0 {
             self.run_event(RunEvent::Paused)?;

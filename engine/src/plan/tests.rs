@@ -518,6 +518,16 @@ fn what_runs_however_its_needs_end_does_not_start_in_a_run_that_is_cancelled() {
     assert_eq!(world.run.state, RunState::Cancelled);
 }
 
+#[test]
+fn a_stop_that_comes_too_late_to_stop_anything_is_no_reason() {
+    let mut world = World::new(graph_of(&[vec![]], &[Traits::default()], 1));
+    world.advance(0, Outcome::Claimed);
+    world.cancel(Reason::ParentEnded);
+    assert_eq!(world.run.reason, Some(Reason::ParentEnded));
+    world.advance(0, Outcome::Succeeded);
+    assert_eq!((world.run.state, world.run.reason), (RunState::Succeeded, None));
+}
+
 fn map_of(items: u32, at_once: Option<u32>) -> World {
     let map = Traits {
         map: Some((items, at_once)),

@@ -133,7 +133,7 @@ async fn note_applied(
             .fetch_one(&mut *conn)
             .await?;
         let body = json!({ "flow": new.flow.name, "version": new.hash, "number": number });
-        note(conn, ("flow_applied", body), (&new.actor, now)).await?;
+        ledger::append(conn, Entry::act("flow_applied", &new.actor, body), now).await?;
     }
     Ok(())
 }
@@ -144,23 +144,9 @@ async fn note_removed(
     now: Timestamp,
 ) -> Result<()> {
     for flow in flows {
-        note(conn, ("flow_removed", json!({ "flow": flow })), (actor, now)).await?;
+        let body = json!({ "flow": flow });
+        ledger::append(conn, Entry::act("flow_removed", actor, body), now).await?;
     }
-    Ok(())
-}
-
-async fn note(
-    conn: &mut PgConnection,
-    (kind, body): (&str, Value),
-    (actor, now): (&str, Timestamp),
-) -> Result<()> {
-    let entry = Entry {
-        kind: kind.to_owned(),
-        actor: actor.to_owned(),
-        run: None,
-        body,
-    };
-    ledger::append(conn, entry, now).await?;
     Ok(())
 }
 

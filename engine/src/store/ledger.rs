@@ -36,6 +36,18 @@ pub struct Entry {
     pub body: Value,
 }
 
+impl Entry {
+    /// What somebody did beside any run.
+    pub fn act(kind: &str, actor: &str, body: Value) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            actor: actor.to_owned(),
+            run: None,
+            body,
+        }
+    }
+}
+
 /// Appends inside the caller's transaction; holds the head until it ends, so it comes last in the lock order.
 pub async fn append(conn: &mut PgConnection, entry: Entry, now: Timestamp) -> Result<LedgerEntry> {
     let (seq, prev): (i64, String) = sqlx::query_as("select seq, hash from ledger_head for no key update")

@@ -49,7 +49,7 @@ impl Store {
         let entry = by.map(|by| {
             let body =
                 json!({ "person": person.name, "roles": words(&person.roles), "os_user": person.os_user });
-            act("person_added", by, body)
+            Entry::act("person_added", &by.name, body)
         });
         self.transact(move |conn| {
             let (person, hash, entry) = (person.clone(), hash.clone(), entry.clone());
@@ -228,18 +228,8 @@ async fn regrant(
         .await?;
     end_sessions(conn, name).await?;
     let body = json!({ "person": name, "from": before, "to": roles });
-    ledger::append(conn, act("roles_changed", by, body), now).await?;
+    ledger::append(conn, Entry::act("roles_changed", &by.name, body), now).await?;
     Ok(true)
-}
-
-/// What an administrator did to a person.
-pub(super) fn act(kind: &str, by: &Actor, body: Value) -> Entry {
-    Entry {
-        kind: kind.to_owned(),
-        actor: by.name.clone(),
-        run: None,
-        body,
-    }
 }
 
 /// Checks and hashes a new password.

@@ -201,13 +201,7 @@ async fn note(
     (actor, now): (&str, Timestamp),
 ) -> Result<()> {
     bell::note(Rings::WORKERS | Rings::CHANGED);
-    let entry = Entry {
-        kind: kind.to_owned(),
-        actor: actor.to_owned(),
-        run: None,
-        body,
-    };
-    ledger::append(conn, entry, now).await?;
+    ledger::append(conn, Entry::act(kind, actor, body), now).await?;
     Ok(())
 }
 

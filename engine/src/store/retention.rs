@@ -9,7 +9,8 @@ use serde_json::json;
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::{Result, Store, day_of, ledger, people, pg};
+use super::ledger::{self, Entry};
+use super::{Result, Store, day_of, pg};
 use crate::command::Actor;
 use crate::duration;
 use crate::id::RunId;
@@ -85,7 +86,7 @@ impl Store {
         let dropped = self.drop_old_partitions(keep, now).await?;
         let swept = self.sweep(now).await?;
         let body = json!({ "keep": duration::format(keep), "dropped": dropped });
-        let entry = people::act("db_pruned", actor, body);
+        let entry = Entry::act("db_pruned", &actor.name, body);
         self.transact(move |conn| {
             let entry = entry.clone();
             Box::pin(async move { ledger::append(conn, entry, now).await.map(drop) })

@@ -102,11 +102,6 @@ async fn set(
 }
 
 async fn note(conn: &mut PgConnection, (kind, by, name): (&str, &str, &str), now: Timestamp) -> Result<()> {
-    let entry = ledger::Entry {
-        kind: kind.to_owned(),
-        actor: by.to_owned(),
-        run: None,
-        body: json!({ "secret": name }),
-    };
+    let entry = ledger::Entry::act(kind, by, json!({ "secret": name }));
     ledger::append(conn, entry, now).await.map(drop)
 }

@@ -7,8 +7,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use super::ledger;
-use super::people::{act, roles_of, words};
+use super::ledger::{self, Entry};
+use super::people::{roles_of, words};
 use super::sessions::{NOTED, later, secret, sha256};
 use super::{Result, Store, instant, maybe_instant, pg};
 use crate::clock;
@@ -150,7 +150,7 @@ async fn insert(
         let body = json!({
             "token": id, "name": made.name, "owner": made.owner, "roles": made.roles, "expires_at": made.expires_at,
         });
-        ledger::append(conn, act("token_created", by, body), now).await?;
+        ledger::append(conn, Entry::act("token_created", &by.name, body), now).await?;
     }
     Ok(made)
 }
@@ -170,7 +170,7 @@ async fn revoke(
     let found = find(conn, id, now).await?;
     if let (Some(token), 1) = (&found, done.rows_affected()) {
         let body = json!({ "token": id, "name": token.name, "owner": token.owner });
-        ledger::append(conn, act("token_revoked", by, body), now).await?;
+        ledger::append(conn, Entry::act("token_revoked", &by.name, body), now).await?;
     }
     Ok(found)
 }
