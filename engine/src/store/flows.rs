@@ -1,7 +1,7 @@
 //! Flows and their immutable versions.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
