@@ -25,7 +25,7 @@ use crate::route::Access;
 use crate::{cookie, next};
 
 /// Whoever asks is answered within this, also where the database is not there and does not say so.
-const ANSWER: Duration = Duration::from_secs(14);
+const ANSWER: Duration = Duration::from_secs(12);
 /// A body must be there within this.
 const BODY: Duration = Duration::from_secs(10);
 
